@@ -1,0 +1,5 @@
+"""`python -m mfstudy`: the command line."""
+
+from mfstudy.cli import main
+
+main()

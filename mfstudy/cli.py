@@ -1,0 +1,375 @@
+"""The command line: one verb a function. Exit codes are those of `Exit`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from mfstudy import plan as planning
+from mfstudy import report as page
+from mfstudy import study as studies_
+from mfstudy.cluster import EngineError, check_engine
+from mfstudy.components import InputError, fill
+from mfstudy.console import Meter, amount, duration, show_fits, show_json, show_table
+from mfstudy.results import Results
+from mfstudy.store import DamagedError, Store, block_length
+from mfstudy.study import Block, Study, Sweep
+from mfstudy.sweep import DiskFullError, InterruptedRunError, finish, timed
+from mfstudy.sweep import deepen as ask_for_more
+from mfstudy.sweep import run as run_study
+
+
+class Exit(IntEnum):
+    """How the program ends."""
+
+    DONE = 0
+    REMAINS = 1  # failed replicates remain, damage found, or the disk filled
+    BAD_INPUT = 2  # bad input, or an engine unreachable or refused
+    NOT_MEASURABLE = 3  # the requested quantity could not be measured
+    INTERRUPTED = 75  # from outside: run again
+    CTRL_C = 130
+
+
+def main() -> NoReturn:
+    """Run the command line; every expected error is one line on standard error."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = verbs.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else Exit.DONE)
+    except click.UsageError as error:
+        _end(error.format_message(), Exit.BAD_INPUT)
+    except (InputError, EngineError) as error:
+        _end(str(error), Exit.BAD_INPUT)
+    except (DamagedError, DiskFullError) as error:
+        _end(str(error), Exit.REMAINS)
+    except InterruptedRunError as error:
+        _end(str(error), Exit.INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort):
+        _end("stopped; what is stored stays, running again goes on", Exit.CTRL_C)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    raise InterruptedRunError("ended from outside; run the same command again")
+
+
+def _end(message: str, code: Exit) -> NoReturn:
+    click.echo(f"mfstudy: {' '.join(message.split())}", err=True)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="mfstudy")
+def verbs() -> None:
+    r"""Measure how fast N interacting particles converge to their mean field.
+
+    \b
+    mfstudy run quickstart        run a shipped study, print its rate, write its page
+    mfstudy init mine             write a study file to edit
+    mfstudy run mine.toml         run it; the same command again goes on where it stopped
+    """
+
+
+def _verb(example: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a verb of a function: its docstring, an example, and --json."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        function.__doc__ = f"{function.__doc__}\n\n    \b\n    Example: {example}"
+        with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
+        command: click.Command = verbs.command()(with_json(function))
+        return command
+
+    return decorate
+
+
+def _overview(study: Study) -> dict[str, Any]:
+    problem = study.problem
+    return {
+        "study": study.name,
+        "problem": problem.identity,
+        "system": problem.canonical["system"],
+        "law": problem.canonical["law"],
+        "reference": problem.canonical["reference"],
+        "observables": [f.definition for o in problem.observables for f in o.fields if f.role == "estimate"],
+        "save": list(problem.time.save),
+        "sizes": list(study.sweep.sizes),
+        "replicates": study.sweep.replicates,
+    }
+
+
+@_verb("mfstudy studies")
+def studies(as_json: bool) -> int:
+    """List the studies that ship with the package."""
+    rows = [_overview(studies_.load(name)) for name in studies_.shipped()]
+    if as_json:
+        show_json(rows)
+    else:
+        lines = [
+            [row["study"], _words(row["system"]), _words(row["law"]), f"{row['sizes'][0]} to {row['sizes'][-1]}",
+             str(row["replicates"])]
+            for row in rows
+        ]  # fmt: skip
+        show_table("", ("study", "system", "law", "sizes", "replicates"), lines)
+    return Exit.DONE
+
+
+def _words(table: dict[str, Any]) -> str:
+    keys = [f"{key} = {value}" for key, value in table.items() if key not in ("kind", "scheme")]
+    return f"{table['kind']} ({', '.join(keys)})" if keys else str(table["kind"])
+
+
+@_verb("mfstudy init mine --like iid-square")
+@click.argument("name")
+@click.option("--like", default="quickstart", help="The shipped study to start from.  [default: quickstart]")
+def init(name: str, like: str, as_json: bool) -> int:
+    """Write NAME.toml, a study to edit, into the current directory."""
+    template = studies_.load(like)
+    path = Path(f"{name}.toml")
+    text = template.text.replace(f'name = "{template.name}"', f'name = "{name}"', 1)
+    study = studies_.parse(text, str(path))
+    if path.exists():
+        raise InputError(f"{path}: exists; allowed: another name")
+    path.write_text(text, encoding="utf-8")
+    if as_json:
+        show_json({"file": str(path), "study": study.name})
+    else:
+        click.echo(f"wrote {path}: edit it, then 'mfstudy run {path}'")
+    return Exit.DONE
+
+
+@_verb("mfstudy check mine.toml")
+@click.argument("study")
+def check(study: str, as_json: bool) -> int:
+    """Read a study and say what it means; compute nothing."""
+    table = _overview(studies_.load(study))
+    if as_json:
+        show_json(table)
+    else:
+        for key, value in table.items():
+            click.echo(f"{key:12} {_words(value) if isinstance(value, dict) else _plain(value)}")
+        click.echo("The problem's hash names the numbers: another observable, seed or law is another store.")
+    return Exit.DONE
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@_verb("mfstudy plan mine.toml")
+@click.argument("study")
+@click.option("--store", type=click.Path(path_type=Path), help="The store.  [default: ./NAME.mfstudy]")
+def plan(study: str, store: Path | None, as_json: bool) -> int:
+    """Predict replicates, core-time, memory and bytes; count what the store already has."""
+    loaded = studies_.load(study)
+    path = store or Path(f"{loaded.name}.mfstudy")
+    held = Store(path) if (path / "zarr.json").exists() else None
+    blocks = [
+        Block(point, i, block_length(point.size))
+        for point in loaded.sweep.points
+        for i in range(-(-loaded.sweep.replicates // block_length(point.size)))
+    ]
+    done = {point: held.done(point) for point in held.points()} if held else {}
+    seconds = planning.replicate_seconds(loaded.problem, timed(held) if held else {})
+    rows = planning.forecast(loaded.problem, blocks, done, seconds)
+    total = sum(row.seconds for row in rows)
+    if as_json:
+        show_json({"points": [_forecast(row) for row in rows], "core_seconds": total})
+        return Exit.DONE
+    table = [
+        [
+            str(r.point.size),
+            str(r.replicates),
+            str(r.done),
+            duration(r.seconds),
+            amount(r.memory),
+            amount(r.stored),
+        ]
+        for r in rows
+    ]
+    show_table("", ("N", "replicates", "stored", "core-time left", "memory", "on disk"), table)
+    click.echo(
+        f"core-time left: {duration(total)} ({'from the store' if held else 'a rough guess before the first run'})"
+    )
+    click.echo("replicates are rounded up to whole blocks")
+    return Exit.DONE
+
+
+def _forecast(row: planning.Forecast) -> dict[str, Any]:
+    return {
+        "point": row.point.table,
+        "replicates": row.replicates,
+        "done": row.done,
+        "core_seconds": row.seconds,
+        "memory": row.memory,
+        "stored": row.stored,
+    }
+
+
+class _Part(click.ParamType[tuple[int, int]]):
+    name = "K/M"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        try:
+            part, parts = value.split("/")
+            return int(part), int(parts)
+        except ValueError:
+            raise InputError(f"--part: {value!r} is not allowed; allowed: K/M with 1 <= K <= M") from None
+
+
+_ENGINE = (
+    click.option("--on", default="local", show_default=True, help="Where workers come from: local."),
+    click.option("--workers", type=int, help="Number of worker processes.  [default: all cores]"),
+    click.option("--part", type=_Part(), help="Compute the K-th of M shares in this process, without Dask."),
+)
+
+
+def _engine(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_ENGINE):
+        function = option(function)
+    return function
+
+
+@_verb("mfstudy run quickstart")
+@click.argument("study")
+@click.option("--store", type=click.Path(path_type=Path), help="The store.  [default: ./NAME.mfstudy]")
+@_engine
+def run(
+    study: str, store: Path | None, on: str, workers: int | None, part: tuple[int, int] | None, as_json: bool
+) -> int:
+    """Compute what a study wants and its store lacks, then print the rates and write the page."""
+    loaded = studies_.load(study)
+    meter = _Watched()
+    with meter.shown():
+        results = run_study(loaded, store, on, workers=workers, part=part, progress=meter)
+    return _finished(results, meter, as_json)
+
+
+@_verb("mfstudy deepen quickstart.mfstudy --replicates 2048 --sizes 20000,50000")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--replicates", help="Replicates of every size: a number, or +K for K more once nothing is missing.")
+@click.option("--sizes", help="Sizes to add, separated by commas.")
+@_engine
+def deepen(
+    store: Path,
+    replicates: str | None,
+    sizes: str | None,
+    on: str,
+    workers: int | None,
+    part: tuple[int, int] | None,
+    as_json: bool,
+) -> int:
+    """Ask for more replicates or sizes of a STORE's study, and compute them; nothing stored is computed again."""
+    held, meter = Store(store), _Watched()
+    request = _request(replicates, sizes)
+    check_engine(on)
+    ask_for_more(held, *request)
+    with meter.shown():
+        finish(held, on, workers=workers, part=part, progress=meter)
+    return _finished(Results(held), meter, as_json)
+
+
+def _request(replicates: str | None, sizes: str | None) -> tuple[int | None, int, tuple[int, ...]]:
+    """Return (replicates, more, sizes) of `deepen`, checked like a study's sweep."""
+    if replicates is None and sizes is None:
+        raise InputError("deepen: nothing asked; allowed: --replicates, --sizes or both")
+    more = replicates is not None and replicates.startswith("+")
+    table: dict[str, Any] = {"sizes": [2], "replicates": 2}
+    try:
+        if replicates is not None:
+            table["replicates"] = max(int(replicates), 2) if more else int(replicates)
+        if sizes is not None:
+            table["sizes"] = [int(size) for size in sizes.split(",")]
+    except ValueError as error:
+        raise InputError(f"deepen: {error}; allowed: integers, and +K for --replicates") from None
+    sweep: Sweep = fill(Sweep, table, "deepen")
+    count = sweep.replicates if replicates is not None else None
+    return (None if more else count), (int(replicates or 0) if more else 0), (sweep.sizes if sizes else ())
+
+
+class _Watched(Meter):
+    """A meter that keeps the last state for the closing lines."""
+
+    state: Any = None
+
+    def __call__(self, state: Any) -> None:
+        self.state = state
+        super().__call__(state)
+
+
+def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
+    """Say how a run ended; print fits and write the page once nothing is missing."""
+    meter.close(meter.state)
+    written = page.write(results) if results.complete else None
+    if as_json:
+        show_json(
+            {
+                "store": str(results.store.path),
+                "computed": meter.state.computed,
+                "present": meter.state.present,
+                "complete": results.complete,
+                "failed_replicates": results.failed,
+                "failed_tasks": meter.state.failures,
+                "report": str(written) if written else None,
+            }
+        )
+    elif written:
+        show_fits(results)
+        click.echo(f"page: {written}")
+    else:
+        click.echo(f"not complete: {results.store.path} lacks blocks; run the other parts, or run again")
+    return Exit.REMAINS if meter.state.failures or results.failed else Exit.DONE
+
+
+_STORE = click.argument("store", type=click.Path(path_type=Path))
+
+
+@_verb("mfstudy status quickstart.mfstudy")
+@_STORE
+def status(store: Path, as_json: bool) -> int:
+    """Count what a STORE wants, has, and has failed."""
+    results = Results(store)
+    rows = [{"size": r.size, "wanted": r.wanted, "done": r.done, "failed": r.failed} for r in results.counts]
+    reasons = results.store.messages(limit=5)
+    if as_json:
+        show_json({"study": results.name, "complete": results.complete, "points": rows, "messages": reasons})
+    else:
+        lines = [[str(row[key]) for key in ("size", "wanted", "done", "failed")] for row in rows]
+        show_table("", ("N", "replicates wanted", "stored", "failed"), lines)
+        click.echo("complete" if results.complete else "not complete: run the study again")
+        for line in reasons:
+            click.echo(f"failed: {line}")
+    return Exit.REMAINS if results.failed else Exit.DONE
+
+
+@_verb("mfstudy fit quickstart.mfstudy --json")
+@_STORE
+def fit(store: Path, as_json: bool) -> int:
+    """Infer the rates from what a STORE holds."""
+    results = Results(store)
+    fits = [(results.table(quantity, time, fitted), fitted) for quantity, time, fitted in results.fits()]
+    if as_json:
+        show_json({"study": results.name, "fits": [table for table, _ in fits]})
+    else:
+        show_fits(results)
+    unknown = any(fitted.verdict == "not-measurable" for _, fitted in fits)
+    return Exit.NOT_MEASURABLE if unknown else Exit.DONE
+
+
+@_verb("mfstudy report quickstart.mfstudy -o page")
+@_STORE
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory.  [default: STORE/report]")
+def report(store: Path, output: Path | None, as_json: bool) -> int:
+    """Write the page of a STORE: one self-contained HTML file."""
+    written = page.write(Results(store), output)
+    if as_json:
+        show_json({"report": str(written)})
+    else:
+        click.echo(f"page: {written}")
+    return Exit.DONE

@@ -1,0 +1,152 @@
+"""What the command line shows: progress, tables, and the exit code of each way to end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from mfstudy.results import Quantity, Results
+from mfstudy.sweep import Progress
+
+#: Seconds between plain progress lines, where standard error is no terminal.
+QUIET = 10.0
+
+
+class Meter:
+    """Progress of a run: a bar on a terminal, now and then a plain line elsewhere; always on standard error."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+        self.latest = -QUIET
+        self.predicted: float | None = None
+        self.bar: Bar | None = None
+        self.task: Any = None
+
+    @contextmanager
+    def shown(self) -> Iterator[Meter]:
+        """Show the meter while the block runs."""
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            yield self
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )
+        with Bar(*columns, console=console) as self.bar:
+            self.task = self.bar.add_task("blocks", total=None, rate="")
+            yield self
+
+    def __call__(self, state: Progress) -> None:
+        """Take note of a state."""
+        if self.predicted is None:
+            self.predicted = state.seconds_left
+            self._say(
+                f"{state.wanted} blocks wanted, {state.present} stored, {state.wanted - state.present} to compute"
+            )
+            if state.dashboard:
+                self._say(f"Dask dashboard: {state.dashboard}")
+        elif self.bar is None and time.monotonic() - self.latest >= QUIET:
+            self.latest = time.monotonic()
+            self._say(f"{state.present + state.computed} of {state.wanted} blocks, {self._rate(state)}")
+        if self.bar is not None:
+            done = state.present + state.computed
+            self.bar.update(self.task, total=state.wanted, completed=done, rate=self._rate(state))
+
+    def close(self, state: Progress) -> None:
+        """Say how the run ended."""
+        elapsed = time.monotonic() - self.start
+        self._say(f"computed {state.computed} blocks in {duration(elapsed)}, {state.present} were stored before")
+        for task, line in state.failures.items():
+            self._say(f"failed: {task}: {line}")
+
+    def _rate(self, state: Progress) -> str:
+        elapsed = time.monotonic() - self.start
+        spent = (self.predicted or 0.0) - state.seconds_left
+        if state.computed == 0 or spent <= 0:
+            return "time left: not known yet"
+        left = elapsed * max(state.seconds_left, 0.0) / spent
+        return f"{state.computed / elapsed:.1f} blocks/s, {duration(left)} left"
+
+    def _say(self, line: str) -> None:
+        if self.bar is not None:
+            self.bar.console.print(line, highlight=False)
+        else:
+            click.echo(line, err=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def amount(count: float) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def show_json(data: Any) -> None:
+    """Print data as JSON; NaN is refused, never printed."""
+    click.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: first column left-aligned, the others to the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, highlight=False).print(table)
+
+
+def show_fits(results: Results) -> None:
+    """Print the verdict and the numbers of every quantity at every save time."""
+    for quantity, time_index, fit in results.fits():
+        data = results.table(quantity, time_index, fit)
+        click.echo(f"{quantity.definition}, t = {data['time']:g}")
+        click.echo(f"  verdict: {fit.verdict}. {fit.text}")
+        show_table("", _FIT_COLUMNS, _fit_rows(results, quantity, data, fit.fitted))
+        click.echo("")
+    if results.failed:
+        click.echo(
+            f"{results.failed} replicates failed and are left out of the means: see 'mfstudy status'",
+            err=True,
+        )
+
+
+_FIT_COLUMNS = ("N", "replicates", "mean", "standard error", "bracket half-width", "fitted")
+
+
+def _fit_rows(results: Results, quantity: Quantity, data: dict[str, Any], fitted: Any) -> list[list[str]]:
+    rows = []
+    for i, size in enumerate(data["sizes"]):
+        numbers = (data["mean"][i], data["standard_error"][i], data["bracket_half_width"][i])
+        text = [_short(numbers[0], 6), _short(numbers[1], 2), _short(numbers[2], 2)]
+        rows.append([str(size), str(data["replicates"][i]), *text, _short(None if fitted is None else fitted[i], 6)])
+    return rows
+
+
+def _short(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}g}"

@@ -1,0 +1,29 @@
+"""What is compared: one component per file, each a distance between a measure and a reference."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfstudy.ensemble import Measure
+from mfstudy.transport.bracket import Bracket
+from mfstudy.transport.semidiscrete import Sampler
+from mfstudy.transport.wasserstein import Law
+
+
+class Distance(Protocol):
+    """A distance between a discrete measure and a reference."""
+
+    def between(
+        self,
+        measure: Measure,
+        reference: ArrayLike | Sampler | Law,
+        p: float,
+        precision: float | None,
+        rng: np.random.Generator,
+        cost: str = "euclidean",
+    ) -> Bracket:
+        """Return the p-th power of the distance, bracketed."""
+        ...

@@ -1,0 +1,76 @@
+"""Uniform positions and velocities in cubes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from scipy.special import roots_legendre
+
+from mfstudy.ensemble import Floats, Phase
+from mfstudy.laws import InitialLaw
+from mfstudy.laws._product import ProductLaw, Rule, ball_counts, bind, check_above, convolve, product_rule
+
+
+@dataclass(frozen=True)
+class Box:
+    """Uniform on [-position_halfwidth, position_halfwidth]^d x [-velocity_halfwidth, velocity_halfwidth]^d.
+
+    Nodes are tensor Gauss-Legendre rules.
+
+    Parameters
+    ----------
+    position_halfwidth, velocity_halfwidth : float
+        > 0; left out where the system has no such variable. Dimensionless.
+    """
+
+    scheme: ClassVar[int] = 1
+
+    position_halfwidth: float | None = field(default=None, metadata={"above": 0.0, "unit": "dimensionless"})
+    velocity_halfwidth: float | None = field(default=None, metadata={"above": 0.0, "unit": "dimensionless"})
+
+    def __post_init__(self) -> None:
+        for name in ("position_halfwidth", "velocity_halfwidth"):
+            if (halfwidth := getattr(self, name)) is not None:
+                check_above(name, halfwidth)
+
+    def on(self, phase: Phase) -> InitialLaw:
+        """Return the law on the variables of a system.
+
+        Raises
+        ------
+        ValueError
+            If a key is missing, or belongs to variables that the system lacks.
+        """
+        return ProductLaw(
+            bind("position_halfwidth", self.position_halfwidth, phase.position, _Cube),
+            bind("velocity_halfwidth", self.velocity_halfwidth, phase.velocity, _Cube),
+        )
+
+
+@dataclass(frozen=True)
+class _Cube:
+    """Uniform on [-1, 1]^d."""
+
+    dimension: int
+    variance: float = 1 / 3
+    halfwidth: float = 1.0
+
+    @property
+    def radius(self) -> float:
+        return math.sqrt(self.dimension)
+
+    def draw(self, rng: np.random.Generator, n: int) -> Floats:
+        return rng.uniform(-1.0, 1.0, (n, self.dimension))
+
+    def rule(self, level: int) -> Rule:
+        points, weights = roots_legendre(level)
+        return product_rule([(points[:, None], weights / weights.sum())] * self.dimension)
+
+    def quantile(self, u: Floats) -> Floats:
+        return 2 * u - 1
+
+    def counts(self, order: int, rate: Floats) -> Floats:
+        return convolve([ball_counts(1, order, rate)] * self.dimension)

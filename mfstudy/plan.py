@@ -1,0 +1,135 @@
+"""What a sweep still has to do, what it will cost, and how it is cut into tasks. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from mfstudy.study import Block, Point, Problem
+
+#: Aim for tasks of about this many seconds: far above the scheduler's 2-3 ms, far below a working day.
+TASK_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run of consecutive blocks at one point.
+
+    Parameters
+    ----------
+    point : Point
+    blocks : tuple of Block
+    seconds : float
+        Predicted cost on one core.
+    """
+
+    point: Point
+    blocks: tuple[Block, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What finishing will take, at one point.
+
+    Parameters
+    ----------
+    point : Point
+    replicates : int
+        Wanted, rounded up to whole blocks.
+    done : int
+        Of these, already in the store.
+    seconds : float
+        Predicted for the missing ones, on one core.
+    memory : float
+        Peak bytes of one worker.
+    stored : float
+        Bytes of the point's finished record.
+    """
+
+    point: Point
+    replicates: int
+    done: int
+    seconds: float
+    memory: float
+    stored: float
+
+
+def missing(wanted: Iterable[Block], done: Mapping[Point, set[int]]) -> list[Block]:
+    """Return the wanted blocks that are not done, in the order of `wanted`."""
+    return [block for block in wanted if block.index not in done.get(block.point, set())]
+
+
+def share(blocks: list[Block], part: int, parts: int) -> list[Block]:
+    """Return the part-th of `parts` shares (1-based) of the blocks.
+
+    Dealt out like cards over *all* wanted blocks, so that the shares are disjoint, cover everything, weigh about the
+    same, and do not depend on what is done.
+    """
+    return blocks[part - 1 :: parts]
+
+
+def replicate_seconds(problem: Problem, timed: Mapping[Point, float]) -> Callable[[Point], float]:
+    """Return the predicted seconds of one replicate at a point.
+
+    The observables' own prediction gives the shape in N; the timed points (seconds of a replicate) give the level: at
+    a timed point its own time, elsewhere that of the nearest size, scaled.
+    """
+
+    def prior(point: Point) -> float:
+        phase = problem.system.phase
+        once = sum(o.budget(point.size, phase).seconds for o in problem.observables)
+        return once * len(problem.time.save)
+
+    def predict(point: Point) -> float:
+        if not timed:
+            return prior(point)
+        near = min(timed, key=lambda other: (abs(other.size - point.size), other.size))
+        return timed[near] * prior(point) / prior(near)
+
+    return predict
+
+
+def tasks(blocks: Iterable[Block], seconds: Callable[[Point], float]) -> list[Task]:
+    """Pack blocks into tasks of about `TASK_SECONDS`, the most expensive points first.
+
+    A task holds blocks of one point; a block that costs more than that stands alone.
+    """
+    packed = []
+    for point, group in itertools.groupby(blocks, key=lambda block: block.point):
+        run = list(group)
+        each = seconds(point) * run[0].length
+        count = max(1, int(TASK_SECONDS / each))
+        for start in range(0, len(run), count):
+            some = tuple(run[start : start + count])
+            packed.append(Task(point, some, each * len(some)))
+    return sorted(packed, key=lambda task: (-task.seconds / len(task.blocks), task.blocks[0]))
+
+
+def forecast(
+    problem: Problem,
+    wanted: Iterable[Block],
+    done: Mapping[Point, set[int]],
+    seconds: Callable[[Point], float],
+) -> list[Forecast]:
+    """Predict, for each point, what finishing takes."""
+    rows = []
+    for point, group in itertools.groupby(wanted, key=lambda block: block.point):
+        blocks = list(group)
+        length = blocks[0].length
+        left = len(missing(blocks, done))
+        fields = 2 + sum(len(o.fields) for o in problem.observables)
+        phase = problem.system.phase
+        memory = max(o.budget(point.size, phase).memory for o in problem.observables)
+        rows.append(
+            Forecast(
+                point=point,
+                replicates=len(blocks) * length,
+                done=(len(blocks) - left) * length,
+                seconds=left * length * seconds(point),
+                memory=memory,
+                stored=float(len(blocks) * (length * len(problem.time.save) * fields * 8 + 4)),
+            )
+        )
+    return rows

@@ -1,0 +1,300 @@
+"""The page of a study: verdicts, figures and numbers in one self-contained HTML file, and the numbers as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup, escape
+
+from mfstudy import plot
+from mfstudy.components import InputError
+from mfstudy.fit import Fit, Interval
+from mfstudy.results import Quantity, Results
+
+#: Lines of failed replicates that the page shows.
+MESSAGES = 8
+
+_COLUMNS = (
+    "observable", "quantity", "p", "time", "size", "replicates", "mean", "standard_error", "bracket_half_width",
+    "fitted", "residual",
+)  # fmt: skip
+_LETTERS = {"mu": "μ", "rho": "ρ", "phi": "φ", "psi": "ψ", "eta": "η"}
+
+
+def write(results: Results, directory: str | Path | None = None) -> Path:
+    """Write the page of a study, index.html, and beside it its numbers, numbers.csv.
+
+    Both are replaced as a whole, and the same store gives the same bytes.
+
+    Parameters
+    ----------
+    results : Results
+    directory : str or Path, optional
+        Made if it is not there; by default "report" in the store.
+
+    Returns
+    -------
+    Path
+        Of index.html.
+
+    Raises
+    ------
+    InputError
+        If the directory cannot be written to.
+    """
+    target = Path(directory) if directory is not None else results.store.path / "report"
+    fits = list(_measured(results))
+    page, numbers = _page(results, fits), _csv(results, fits)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        _replace(target / "numbers.csv", numbers)
+        _replace(target / "index.html", page)
+    except OSError as error:
+        raise InputError(f"directory: {target}: {error.strerror}; allowed: a directory you may write to") from None
+    return target / "index.html"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that is never seen half-written."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    partial.replace(path)
+
+
+def _measured(results: Results) -> Iterator[tuple[Quantity, int, Fit]]:
+    """Yield the fits of what has at least one number; nothing can be said of the rest."""
+    for quantity in results.quantities:
+        for time in range(len(results.times)):
+            if np.isfinite(results.values(quantity, "estimate", time)).any():
+                yield quantity, time, results.fit(quantity.observable, time, p=quantity.p)
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------
+
+
+def _rows(results: Results, quantity: Quantity, time: int, fit: Fit) -> list[dict[str, Any]]:
+    """Return one dict of numbers for each size, None where there is none."""
+    table = results.table(quantity, time, fit)
+    columns = {
+        "mean": fit.mean,
+        "standard_error": fit.standard_error,
+        "fitted": fit.fitted,
+        "residual": fit.residuals,
+    }
+    place = {size: i for i, size in enumerate(fit.sizes)}
+    rows = []
+    for i, size in enumerate(results.sizes):
+        row = {
+            "size": size,
+            "replicates": table["replicates"][i],
+            "bracket_half_width": table["bracket_half_width"][i],
+        }
+        for name, column in columns.items():
+            number = column[place[size]] if column is not None and size in place else np.nan
+            row[name] = float(number) if np.isfinite(number) else None
+        rows.append(row)
+    return rows
+
+
+def _csv(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for quantity, time, fit in fits:
+        where = {"observable": quantity.observable, "quantity": quantity.name, "p": quantity.p}
+        for row in _rows(results, quantity, time, fit):
+            writer.writerow({**where, "time": float(results.times[time]), **row})
+    return stream.getvalue()
+
+
+def plus_minus(value: float | None, error: float | None) -> str:
+    """Return a value with its error to two digits, a common power of ten taken out; "–" where there is no value.
+
+    Parameters
+    ----------
+    value, error : float or None
+        In the same unit.
+    """
+    if value is None:
+        return "–"
+    if error is None or not 0 < error < np.inf:
+        return f"{value:.4g} (no error)"
+    largest = max(abs(value), error)
+    power = int(np.floor(np.log10(largest)))
+    power = power if power < -2 or power > 4 else 0
+    digits = max(0, 1 - int(np.floor(np.log10(error))) + power)
+    pair = f"{_signed(value / 10.0**power, digits)} ± {error / 10.0**power:.{digits}f}"
+    return f"({pair}) × 10{_raised(power)}" if power else pair
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _raised(power: int) -> str:
+    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def _interval(label: str, value: float | None, interval: Interval | None) -> tuple[str, str, str] | None:
+    """Return a row of the table of rates, digits after the width of the interval."""
+    if value is None or interval is None:
+        return None
+    low, high = interval
+    half = (high - low) / 2
+    digits = max(0, 1 - int(np.floor(np.log10(half)))) if half > 0 else 4
+    return label, _signed(value, digits), f"{_signed(low, digits)} to {_signed(high, digits)}"
+
+
+# -- the page ----------------------------------------------------------------------------------------------------
+
+
+def _page(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mfstudy", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    notes = _notes(results)
+    return environment.get_template("page.html.j2").render(
+        name=results.name,
+        identity=results.store.attributes["identity"],
+        study=results.store.attributes["study"],
+        notices=_notices(results),
+        sections=[_section(results, i, *entry) for i, entry in enumerate(fits)],
+        counts=results.counts,
+        messages=results.store.messages(MESSAGES) if results.failed else [],
+        provenance=_provenance(notes),
+        citation=_citation(results, notes),
+    )
+
+
+def _notices(results: Results) -> list[str]:
+    """Return what a reader must know before any number."""
+    done, wanted = sum(c.done for c in results.counts), sum(c.wanted for c in results.counts)
+    found = []
+    if not results.complete:
+        found.append(f"Incomplete: {done} of {wanted} replicates are done. Every number below is provisional.")
+    if results.failed:
+        found.append(f"{results.failed} of {done} replicates failed and are left out of the means.")
+    return found
+
+
+def _section(results: Results, index: int, quantity: Quantity, time: int, fit: Fit) -> dict[str, Any]:
+    when = f"{results.times[time]:g}"
+    return {
+        "id": f"quantity-{index}",
+        "definition": symbols(quantity.definition),
+        "time": when,
+        "verdict": fit.verdict,
+        "text": fit.text,
+        "numbers": _numbers(fit),
+        "figure": _figure(results, quantity, time, fit, f"q{index}-"),
+        "alt": f"Convergence of {quantity.definition}, at t = {when}. {fit.text}",
+        "rows": [_cells(results, quantity, fit, row) for row in _rows(results, quantity, time, fit)],
+        "laws": _laws(results, quantity, fit),
+    }
+
+
+def _numbers(fit: Fit) -> list[tuple[str, str, str]]:
+    rows = (
+        _interval("effective exponent over the sweep", fit.effective_exponent, fit.effective_exponent_interval),
+        _interval(f"exponent of N, with the log of {fit.law}", fit.exponent, fit.exponent_interval),
+        _interval(f"constant C of {fit.law}", fit.constant, fit.constant_interval),
+    )
+    return [row for row in rows if row is not None]
+
+
+def _figure(results: Results, quantity: Quantity, time: int, fit: Fit, prefix: str) -> Markup:
+    """Return the figure to stand in a page: without the prolog, its ids apart from those of other figures."""
+    drawn = plot.svg(plot.convergence(results, quantity, time, fit))
+    drawn = drawn[drawn.index("<svg") :]
+    return Markup(re.sub(r'( id="|url\(#|href="#)', rf"\1{prefix}", drawn))
+
+
+def _cells(results: Results, quantity: Quantity, fit: Fit, row: dict[str, Any]) -> tuple[str, ...]:
+    error = None
+    if row["fitted"] is not None and fit.law is not None:
+        size = np.array([row["size"]], dtype=float)
+        error = row["fitted"] * float(plot.law_error(fit, plot.laws(results, quantity)[fit.law], size)[0])
+    half, residual = row["bracket_half_width"], row["residual"]
+    return (
+        f"{row['size']}",
+        f"{row['replicates']}",
+        plus_minus(row["mean"], row["standard_error"]),
+        "–" if half is None else "0 (exact)" if half == 0 else f"{half:.2g}",
+        plus_minus(row["fitted"], error),
+        "–" if residual is None else _signed(residual, 1),
+    )
+
+
+def _laws(results: Results, quantity: Quantity, fit: Fit) -> list[dict[str, str]]:
+    known = plot.laws(results, quantity)
+    return [
+        {
+            "name": name,
+            "weight": f"{weight:.3f}" if weight >= 5e-4 else "< 0.001",
+            "formula": known[name].formula,
+            "source": known[name].source,
+        }
+        for name, weight in sorted(fit.weights.items(), key=lambda item: -item[1])
+    ]
+
+
+def symbols(text: str) -> Markup:
+    """Return text as HTML, its symbols with raised and lowered indices, everything else escaped."""
+    return Markup(plot.SYMBOL.sub(_marked, str(escape(text))))
+
+
+def _marked(symbol: re.Match[str]) -> str:
+    greek = plot.GREEK.sub(lambda m: _LETTERS[m[0]], symbol[0])
+    lowered = re.sub(r"_([A-Za-z0-9.]+)", r"<sub>\1</sub>", greek)
+    return re.sub(r"\^(-?[A-Za-z0-9./]+)", r"<sup>\1</sup>", lowered)
+
+
+# -- how it was made ---------------------------------------------------------------------------------------------
+
+
+def _notes(results: Results) -> list[dict[str, Any]]:
+    return [note for point in results.store.points() for _, note in sorted(results.store.notes(point).items())]
+
+
+def _versions(notes: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return package -> its versions over all blocks."""
+    found: dict[str, set[str]] = {}
+    for note in notes:
+        for name, number in note.get("versions", {}).items():
+            found.setdefault(name, set()).add(number)
+    return {name: ", ".join(sorted(numbers)) for name, numbers in sorted(found.items())}
+
+
+def _provenance(notes: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return what the notes of the blocks say; they may be lost, wholly or in part."""
+    if not notes:
+        return [("computed", "no notes of the run are left; the numbers do not depend on them")]
+    seconds = sum(note.get("seconds", 0.0) for note in notes)
+    hosts = sorted({note["host"] for note in notes if "host" in note})
+    machines = sorted({note["machine"] for note in notes if "machine" in note})
+    versions = [f"{name} {number}" for name, number in _versions(notes).items()]
+    return [
+        ("core time", f"{seconds:.3g} s, of {len(notes)} blocks"),
+        ("hosts", ", ".join(hosts) or "–"),
+        ("machines", ", ".join(machines) or "–"),
+        ("versions", "; ".join(versions) or "–"),
+    ]
+
+
+def _citation(results: Results, notes: Sequence[dict[str, Any]]) -> str:
+    used = _versions(notes).get("mfstudy", version("mfstudy"))
+    return f"mfstudy {used}, study “{results.name}”, problem {results.store.attributes['identity']}."

@@ -1,0 +1,281 @@
+"""What a store says: numbers with their errors, reduced from the stored ones. Imports no component."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from mfstudy.components import InputError, nearest
+from mfstudy.ensemble import Floats
+from mfstudy.fit import Fit, fit_rate
+from mfstudy.observables import Status
+from mfstudy.store import Store
+from mfstudy.study import Block, Point
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many replicates a point has.
+
+    Parameters
+    ----------
+    size : int
+    wanted : int
+        In whole blocks.
+    done : int
+        Stored, however they ended.
+    failed : int
+        Of these, not ended with Status.OK at every save time.
+    """
+
+    size: int
+    wanted: int
+    done: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One stored quantity of an observable.
+
+    Parameters
+    ----------
+    observable : str
+        Label of the observable.
+    name : str
+        Name of the variable in `Results.to_xarray`.
+    p : float or None
+        Order of the power W_p^p.
+    definition, unit : str
+    roles : dict
+        Role -> name of the variable: "estimate", "lower", "upper", "standard_error", ...
+    """
+
+    observable: str
+    name: str
+    p: float | None
+    definition: str
+    unit: str
+    roles: dict[str, str]
+
+
+class Results:
+    """The numbers of a store, read once.
+
+    Parameters
+    ----------
+    store : Store or str or Path
+    """
+
+    def __init__(self, store: Store | str | Path) -> None:
+        self.store = store if isinstance(store, Store) else Store(store)
+        self._attributes = self.store.attributes
+
+    @property
+    def name(self) -> str:
+        """Name of the study."""
+        return self.store.name
+
+    @property
+    def times(self) -> Floats:
+        """The save times, (T,)."""
+        return np.asarray(self._attributes["save"], dtype=float)
+
+    @property
+    def quantities(self) -> list[Quantity]:
+        """What was measured, in the study's order."""
+        found = []
+        for table in self._attributes["observables"]:
+            roles = {f["role"]: f"{table['label']}_{f['name']}" for f in table["fields"]}
+            estimate = next(f for f in table["fields"] if f["role"] == "estimate")
+            found.append(
+                Quantity(
+                    observable=table["label"],
+                    name=roles["estimate"],
+                    p=table["p"],
+                    definition=estimate["definition"],
+                    unit=estimate["unit"],
+                    roles=roles,
+                )
+            )
+        return found
+
+    @cached_property
+    def _records(self) -> dict[Point, Floats]:
+        return {point: self.store.read(point) for point in self.store.points()}
+
+    @cached_property
+    def _wanted(self) -> list[Block]:
+        return self.store.wanted()
+
+    @cached_property
+    def counts(self) -> list[Counts]:
+        """Replicates wanted, done and failed at each size."""
+        rows = []
+        for point, record in self._records.items():
+            status = record[:, :, 0]
+            done = ~np.isnan(status).any(axis=1)
+            failed = done & (status != Status.OK).any(axis=1)
+            wanted = sum(block.length for block in self._wanted if block.point == point)
+            rows.append(Counts(point.size, wanted, int(done.sum()), int(failed.sum())))
+        return rows
+
+    @property
+    def complete(self) -> bool:
+        """Whether every wanted block is stored."""
+        return all(row.done >= row.wanted for row in self.counts)
+
+    @property
+    def failed(self) -> int:
+        """Number of stored replicates that did not end with Status.OK."""
+        return sum(row.failed for row in self.counts)
+
+    def to_xarray(self) -> xr.Dataset:
+        """Return all stored numbers.
+
+        Returns
+        -------
+        xarray.Dataset
+            Dimensions (size, replicate, time); `status` is -1 where a replicate is not there; every other variable is
+            NaN there and where a replicate failed. Attributes say definition and unit.
+        """
+        points = list(self._records)
+        depth = max((len(record) for record in self._records.values()), default=0)
+        cube = np.full((len(points), depth, len(self.times), len(self.store.fields)), np.nan)
+        for row, record in zip(cube, self._records.values(), strict=True):
+            row[: len(record)] = record
+        dims = ("size", "replicate", "time")
+        variables = {name: (dims, cube[..., i], self._describe(name)) for i, name in enumerate(self.store.fields)}
+        status = np.nan_to_num(cube[..., 0], nan=-1).astype(np.int16)
+        variables["status"] = (dims, status, {"long_name": "how a replicate ended", "codes": _codes()})
+        return xr.Dataset(
+            variables,
+            coords={"size": [p.size for p in points], "replicate": np.arange(depth), "time": self.times},
+            attrs={"study": self.name, "problem": self._attributes["identity"]},
+        )
+
+    def _describe(self, name: str) -> dict[str, str]:
+        for table in self._attributes["observables"]:
+            for field in table["fields"]:
+                if name == f"{table['label']}_{field['name']}":
+                    return {"long_name": field["definition"], "units": field["unit"], "role": field["role"]}
+        return {"long_name": "number of particles", "units": "1"}
+
+    def quantity(self, observable: str, p: float | None = None) -> Quantity:
+        """Return the quantity of an observable, told by p where the label alone does not tell.
+
+        Raises
+        ------
+        InputError
+            If there is none, or more than one.
+        """
+        labels = [q.observable for q in self.quantities]
+        found = [q for q in self.quantities if q.observable == observable and p in (None, q.p)]
+        if observable not in labels:
+            raise InputError(
+                f"observable: unknown '{observable}'; allowed: {', '.join(labels)}{nearest(observable, labels)}"
+            )
+        if len(found) != 1:
+            orders = ", ".join(f"{q.p:g}" for q in self.quantities if q.observable == observable and q.p)
+            raise InputError(f"p: {p} does not tell which '{observable}'; allowed: {orders}")
+        return found[0]
+
+    def values(self, quantity: Quantity, role: str = "estimate", time: int = -1) -> Floats:
+        """Return the (sizes, replicates) numbers of a role of a quantity; NaN where absent or failed."""
+        return np.asarray(self._dataset[quantity.roles[role]][:, :, time], dtype=float)
+
+    @cached_property
+    def _dataset(self) -> xr.Dataset:
+        return self.to_xarray()
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes N, increasing."""
+        return [point.size for point in self._records]
+
+    def fit(self, observable: str, time: int = -1, *, p: float | None = None) -> Fit:
+        """Infer the rate of an observable's mean over the sweep.
+
+        Parameters
+        ----------
+        observable : str
+            Label of the observable.
+        time : int
+            Index of the save time.
+        p : float, optional
+            Which one, where several orders are measured under one label.
+
+        Returns
+        -------
+        Fit
+
+        Raises
+        ------
+        InputError
+            If the observable or the time does not exist.
+        """
+        quantity = self.quantity(observable, p)
+        if not -len(self.times) <= time < len(self.times):
+            raise InputError(f"time: index {time} is not allowed; allowed: 0 to {len(self.times) - 1}, or -1")
+        law = self._attributes["law"]
+        return fit_rate(
+            self.sizes,
+            self.values(quantity, "estimate", time),
+            dim=law["support_dimension"],
+            moment=law["moment_order"],
+            p=quantity.p or 1,
+        )
+
+    def fits(self) -> Iterator[tuple[Quantity, int, Fit]]:
+        """Yield the fit of every quantity at every save time."""
+        for quantity in self.quantities:
+            for time in range(len(self.times)):
+                yield quantity, time, self.fit(quantity.observable, time, p=quantity.p)
+
+    def table(self, quantity: Quantity, time: int, fit: Fit) -> dict[str, Any]:
+        """Return one entry of `mfstudy fit --json`: plain data, null where a number does not exist."""
+        bracket = (self.values(quantity, "upper", time) - self.values(quantity, "lower", time)) / 2
+        with np.errstate(invalid="ignore"):
+            half = [float(np.nanmean(row)) if np.isfinite(row).any() else None for row in bracket]
+        return {
+            "observable": quantity.observable,
+            "quantity": quantity.name,
+            "time": float(self.times[time]),
+            "p": quantity.p,
+            "sizes": self.sizes,
+            "replicates": [int(n) for n in np.isfinite(self.values(quantity, "estimate", time)).sum(axis=1)],
+            "mean": _numbers(fit.mean),
+            "standard_error": _numbers(fit.standard_error),
+            "bracket_half_width": half,
+            "estimator": fit.estimator,
+            "effective_exponent": _number(fit.effective_exponent),
+            "effective_exponent_interval": _numbers(fit.effective_exponent_interval),
+            "law": fit.law,
+            "exponent": _number(fit.exponent),
+            "exponent_interval": _numbers(fit.exponent_interval),
+            "log_power": _number(fit.log_power),
+            "weights": fit.weights,
+            "constant": _number(fit.constant),
+            "constant_interval": _numbers(fit.constant_interval),
+            "verdict": fit.verdict,
+            "text": fit.text,
+            "bounds": [],
+        }
+
+
+def _codes() -> str:
+    return ", ".join(f"{status.value} {status.name}" for status in Status) + ", -1 absent"
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
+
+
+def _numbers(values: Any) -> list[float | None] | None:
+    return None if values is None else [_number(value) for value in values]

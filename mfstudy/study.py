@@ -1,0 +1,334 @@
+"""Studies: one TOML file = one frozen Study; its Problem is the part that determines one number."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mfstudy import components
+from mfstudy.components import InputError, nearest
+from mfstudy.laws import InitialLaw, Law
+from mfstudy.observables import Observable
+from mfstudy.references import Reference
+from mfstudy.references.exact import Exact
+from mfstudy.systems import System
+
+SCHEMA = 1
+#: Version of the numerics that no component owns: streams, their addresses, the order of draws.
+SCHEME = 1
+#: Replicates that a store allocates for each point; nothing is ever resized.
+CAPACITY = 2**20
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_LABEL = re.compile(r"[a-z][a-z0-9_]{0,49}")
+_RESERVED = ("pair", "start")
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """A place in the sweep.
+
+    Parameters
+    ----------
+    size : int
+        Number of particles N.
+    """
+
+    size: int
+
+    @property
+    def table(self) -> dict[str, int]:
+        """The point as the small dict that is stored."""
+        return {"size": self.size}
+
+    @property
+    def id(self) -> str:
+        """Name of the point's array in the store."""
+        return f"size-{self.size}"
+
+
+@dataclass(frozen=True, order=True)
+class Block:
+    """Consecutive replicates at one point: the chunk of the store, the unit of retry.
+
+    Parameters
+    ----------
+    point : Point
+    index : int
+        Index of the chunk along the replicate axis.
+    length : int
+        Number of replicates.
+    """
+
+    point: Point
+    index: int
+    length: int
+
+    @property
+    def first(self) -> int:
+        """Index of the first replicate."""
+        return self.index * self.length
+
+
+@dataclass(frozen=True)
+class Time:
+    """The save times, and the fixed step of systems that are stepped; dimensionless."""
+
+    save: tuple[float, ...] = field(default=(0.0,), metadata={"minimum": 0})
+    step: float | None = field(default=None, metadata={"above": 0})
+
+    def __post_init__(self) -> None:
+        """Refuse save times that do not increase."""
+        if not self.save:
+            raise ValueError("save: empty; allowed: at least one time >= 0")
+        for early, late in zip(self.save, self.save[1:], strict=False):
+            if late <= early:
+                raise ValueError(f"save: {late:g} after {early:g}; allowed: increasing times")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Which sizes, and how many replicates of each."""
+
+    RESERVED: ClassVar[tuple[str, ...]] = ("axis", "precision", "target")
+
+    sizes: tuple[int, ...] = field(metadata={"minimum": 2, "maximum": 10**8})
+    replicates: int = field(metadata={"minimum": 2, "maximum": CAPACITY})
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that do not increase."""
+        if not self.sizes:
+            raise ValueError("sizes: empty; allowed: a list of increasing integers >= 2")
+        for small, large in zip(self.sizes, self.sizes[1:], strict=False):
+            if large <= small:
+                raise ValueError(f"sizes: {large} after {small}; allowed: increasing integers >= 2")
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points of the sweep, in increasing size."""
+        return tuple(Point(size) for size in self.sizes)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What determines one number, given its address (point, replicate, time, field)."""
+
+    seed: int
+    system: System
+    law: Law
+    reference: Reference
+    time: Time
+    observables: tuple[Observable, ...]
+
+    @cached_property
+    def initial(self) -> InitialLaw:
+        """rho_in on the system's phase space."""
+        return self.law.on(self.system.phase)
+
+    @cached_property
+    def canonical(self) -> dict[str, Any]:
+        """The typed problem as plain data, keys at their default left out."""
+        table: dict[str, Any] = {
+            "schema": SCHEMA,
+            "scheme": SCHEME,
+            "seed": self.seed,
+            "system": components.describe(self.system),
+            "law": components.describe(self.law),
+            "reference": components.describe(self.reference),
+            "observable": [components.describe(observable) for observable in self.observables],
+        }
+        if self.time != Time():
+            table["time"] = {"save": [t + 0.0 for t in self.time.save]}
+            if self.time.step is not None:
+                table["time"]["step"] = self.time.step
+        return table
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of the canonical problem: equal exactly when all numbers are."""
+        text = json.dumps(self.canonical, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A name, a problem, a sweep, and the text they were read from."""
+
+    name: str
+    problem: Problem
+    sweep: Sweep
+    text: str = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The keys at the top of a study file that are plain values."""
+
+    schema: int
+    name: str
+    seed: int = field(metadata={"minimum": 0, "maximum": 2**63 - 1})
+
+    def __post_init__(self) -> None:
+        """Refuse other schemas, and names that would leave their directory."""
+        if self.schema != SCHEMA:
+            raise InputError(f"schema: {self.schema} is another version; allowed: {SCHEMA}")
+        if not _NAME.fullmatch(self.name) or ".." in self.name:
+            raise InputError(
+                f"name: {self.name!r} is not allowed; allowed: letters, digits, '-', '_' and single '.', at most 100"
+            )
+
+
+def shipped() -> dict[str, str]:
+    """Return the texts of the studies that ship with the package, by name."""
+    folder = resources.files("mfstudy") / "studies"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    return {f.name.removesuffix(".toml"): f.read_text(encoding="utf-8") for f in files}
+
+
+def load(path_or_name: str | Path) -> Study:
+    """Read a study.
+
+    Parameters
+    ----------
+    path_or_name : str or Path
+        Path of a TOML file, or the name of a study that ships with the package.
+
+    Raises
+    ------
+    InputError
+        One line: what is wrong, in which file and key, what is allowed.
+    """
+    path = Path(path_or_name)
+    if path.is_file():
+        try:
+            return parse(path.read_text(encoding="utf-8"), str(path))
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}: not UTF-8 at byte {error.start}; allowed: TOML in UTF-8") from None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; allowed: a study file or the name of a shipped study")
+    studies = shipped()
+    name = str(path_or_name)
+    if name not in studies:
+        raise InputError(
+            f"{name}: no such file or study; shipped studies: {', '.join(studies)}{nearest(name, studies)}"
+        )
+    return parse(studies[name], f"{name}.toml")
+
+
+def parse(text: str, source: str = "study") -> Study:
+    """Read a study from TOML text; `source` is what messages call it.
+
+    Raises
+    ------
+    InputError
+        As `load`.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source}: invalid TOML: {error}") from None
+    try:
+        return _study(table, text)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+
+
+def _study(table: Mapping[str, Any], text: str) -> Study:
+    sections = ("system", "law", "reference", "time", "observable", "sweep")
+    plain = ("schema", "name", "seed")
+    for key in table:
+        if key in _RESERVED:
+            raise InputError(f"{key}: not yet supported")
+        if key not in sections + plain:
+            raise InputError(
+                f"{key}: unknown key; allowed: {', '.join(plain + sections)}{nearest(key, plain + sections)}"
+            )
+    head = _fill_head(table, plain)
+    for key in ("system", "law", "observable", "sweep"):
+        if key not in table:
+            raise InputError(f"{key}: missing; allowed: {'[[observable]]' if key == 'observable' else f'[{key}]'}")
+    system = components.build("systems", table["system"], "system")
+    law = components.build("laws", table["law"], "law")
+    reference = components.build("references", table["reference"], "reference") if "reference" in table else Exact()
+    problem = Problem(
+        seed=head.seed,
+        system=system,
+        law=law,
+        reference=reference,
+        time=components.fill(Time, _section(table, "time"), "time"),
+        observables=_observables(table["observable"]),
+    )
+    _admit(problem)
+    sweep = components.fill(Sweep, _section(table, "sweep"), "sweep", reserved=Sweep.RESERVED)
+    return Study(name=head.name, problem=problem, sweep=sweep, text=text)
+
+
+def _fill_head(table: Mapping[str, Any], plain: tuple[str, ...]) -> _Head:
+    try:
+        head: _Head = components.fill(_Head, {key: table[key] for key in plain if key in table}, "")
+    except InputError as error:
+        raise InputError(str(error).lstrip(".")) from None
+    return head
+
+
+def _section(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = table.get(key, {})
+    if not isinstance(section, Mapping):
+        raise InputError(f"{key}: {section!r} is not a table; allowed: [{key}]")
+    return section
+
+
+def _observables(tables: object) -> tuple[Observable, ...]:
+    if not isinstance(tables, list) or not tables:
+        raise InputError("observable: not a list of tables; allowed: one or more [[observable]]")
+    observables = []
+    for i, table in enumerate(tables):
+        where = f"observable[{i}]"
+        if isinstance(table, Mapping) and "map" in table:
+            raise InputError(f"{where}.map: not yet supported")
+        observable: Observable = components.build("observables", table, where)
+        if not _LABEL.fullmatch(observable.label):
+            raise InputError(
+                f"{where}.name: {observable.label!r} is not allowed; allowed: a lower-case letter, then lower-case"
+                " letters, digits and '_', at most 50"
+            )
+        observables.append(observable)
+    return tuple(observables)
+
+
+def _admit(problem: Problem) -> None:
+    """Refuse parts that do not fit together."""
+    phase = problem.system.phase
+    for where, check in (
+        ("law", lambda: problem.law.on(phase)),
+        ("reference", lambda: problem.reference.solve(problem.system, problem.initial)),
+    ):
+        try:
+            check()
+        except ValueError as error:
+            raise InputError(f"{where}.{error}" if where == "law" else f"{where}: {error}") from None
+    seen: dict[tuple[str, str], int] = {}
+    for i, observable in enumerate(problem.observables):
+        try:
+            observable.admit(phase, problem.initial)
+        except ValueError as error:
+            raise InputError(f"observable[{i}].{error}") from None
+        key = (observable.label, observable.fields[0].name)
+        if key in seen:
+            raise InputError(
+                f"observable[{i}].name: {observable.label!r} is taken by observable[{seen[key]}]; allowed: another name"
+            )
+        seen[key] = i
+    if not math.isfinite(problem.time.save[-1]):
+        raise InputError("time.save: not finite")

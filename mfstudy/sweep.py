@@ -1,0 +1,296 @@
+"""Drive a sweep: submit what is missing, watch, go on past what fails. Together with `cluster`, the only Dask."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import queue
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, KilledWorker
+
+from mfstudy import cluster, plan
+from mfstudy.components import InputError
+from mfstudy.plan import Task
+from mfstudy.replicate import run_block
+from mfstudy.results import Results
+from mfstudy.store import Store
+from mfstudy.study import Block, Point, Study
+
+#: Tasks in flight for each worker: enough that none waits, few enough that the scheduler stays small.
+WINDOW = 4
+#: Seconds without a scheduler after which the run gives up, to be run again.
+PATIENCE = 8.0
+
+
+class InterruptedRunError(RuntimeError):
+    """The run was ended from outside; running the same command again finishes it."""
+
+
+class DiskFullError(RuntimeError):
+    """The store's disk is full; what is stored stays valid."""
+
+
+@dataclass
+class Progress:
+    """How far a run is; handed to the callback after each task.
+
+    Parameters
+    ----------
+    wanted, present : int
+        Blocks of this run's share, and those that were already stored when it began.
+    computed : int
+        Blocks computed by this run.
+    seconds_left : float
+        Predicted core-seconds of what is left.
+    workers : int
+    dashboard : str or None
+        Link to the Dask dashboard on loopback.
+    failures : dict
+        Task -> one line, for tasks that ended with an error of their own.
+    """
+
+    wanted: int
+    present: int
+    computed: int = 0
+    seconds_left: float = 0.0
+    workers: int = 1
+    dashboard: str | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def run(
+    study: Study,
+    store: str | Path | None = None,
+    on: str = "local",
+    *,
+    workers: int | None = None,
+    part: tuple[int, int] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Results:
+    """Compute what a study wants and its store lacks.
+
+    Parameters
+    ----------
+    study : Study
+    store : str or Path, optional
+        Directory of the store; by default "./<name>.mfstudy".
+    on : str
+        Engine: "local" (worker processes on this machine).
+    workers : int, optional
+        Number of worker processes; by default the number of cores.
+    part : (int, int), optional
+        (K, M): compute the K-th of M shares in this process, without Dask.
+    progress : callable, optional
+        Called with a `Progress` when the run starts and after each task.
+
+    Returns
+    -------
+    Results
+        What the store says after the run.
+
+    Raises
+    ------
+    InputError
+        On bad input; nothing is written then.
+    DiskFullError, InterruptedRunError
+        When the disk is full or the scheduler is lost; running again finishes the study.
+    """
+    _check(on, workers, part)
+    try:
+        target = Store.create(store or f"{study.name}.mfstudy", study)
+    except OSError as error:
+        raise _disk_full(error, str(store or f"{study.name}.mfstudy")) from error
+    finish(target, on, workers=workers, part=part, progress=progress)
+    return Results(target)
+
+
+def finish(
+    store: Store,
+    on: str = "local",
+    *,
+    workers: int | None = None,
+    part: tuple[int, int] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Progress:
+    """Compute the blocks that a store wants and lacks; as `run`, for a store that exists."""
+    _check(on, workers, part)
+    wanted = store.wanted() if part is None else plan.share(store.wanted(), *part)
+    todo = plan.missing(wanted, {point: store.done(point) for point in store.points()})
+    seconds = plan.replicate_seconds(store.problem, timed(store))
+    tasks = plan.tasks(todo, seconds)
+    state = Progress(wanted=len(wanted), present=len(wanted) - len(todo))
+    state.seconds_left = sum(task.seconds for task in tasks)
+    report = progress or (lambda _: None)
+    if not tasks:
+        report(state)
+    elif part is not None:
+        _here(store, tasks, state, report)
+    else:
+        count = workers or os.cpu_count() or 1
+        with cluster.connect(on, min(count, len(tasks))) as client:
+            state.workers, state.dashboard = min(count, len(tasks)), client.dashboard_link
+            _there(client, store, tasks, state, report)
+    return state
+
+
+def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tuple[int, ...] = ()) -> None:
+    """Ask a store for more; computing is left to `finish`.
+
+    Parameters
+    ----------
+    store : Store
+    replicates : int, optional
+        Replicates of every size; by default the largest number asked for so far.
+    more : int
+        Replicates on top of those asked for so far. Only once nothing is missing: asked again after an interrupted
+        run, the store finishes what it wanted before.
+    sizes : tuple of int
+        Sizes to add.
+    """
+    requested = store.requested()
+    if more and not plan.missing(store.wanted(), {point: store.done(point) for point in requested}):
+        for point, count in requested.items():
+            store.want([point], count + more)
+        requested = store.requested()
+    points = [Point(size) for size in sizes] + (list(requested) if replicates else [])
+    if points:
+        store.want(points, replicates or max(requested.values()))
+
+
+def timed(store: Store) -> dict[Point, float]:
+    """Return the measured seconds of one replicate at each point that has notes."""
+    seconds = {}
+    for point in store.points():
+        notes = [note["seconds"] for note in store.notes(point).values()]
+        if notes:
+            seconds[point] = max(sum(notes) / len(notes) / store.length(point), 1e-6)
+    return seconds
+
+
+def _check(on: str, workers: int | None, part: tuple[int, int] | None) -> None:
+    cluster.check_engine(on)
+    if workers is not None and workers < 1:
+        raise InputError(f"--workers: {workers} is not allowed; allowed: an integer >= 1")
+    if part is not None and not 1 <= part[0] <= part[1]:
+        raise InputError(f"--part: {part[0]}/{part[1]} is not allowed; allowed: K/M with 1 <= K <= M")
+
+
+# -- on a worker -------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def _opened(path: str, identity: str) -> Store:
+    """Open a store once per worker; the identity keeps a replaced store from being taken for the old one."""
+    store = Store(path)
+    if store.attributes["identity"] != identity:
+        raise InputError(f"{path}: the store was replaced during the run")
+    return store
+
+
+def run_task(path: str, identity: str, blocks: tuple[Block, ...]) -> int:
+    """Compute and store blocks; return how many were computed (others may have been stored meanwhile)."""
+    store, computed = _opened(path, identity), 0
+    done = store.done(blocks[0].point)
+    for block in blocks:
+        if block.index in done:
+            continue
+        start = time.perf_counter()
+        record = run_block(store.problem, block)
+        seconds = time.perf_counter() - start
+        store.write(block, record.values)
+        store.note(block, {"seconds": seconds, "messages": record.messages, **_provenance()})
+        computed += 1
+    return computed
+
+
+@lru_cache(maxsize=1)
+def _provenance() -> dict[str, Any]:
+    """Return where and with what a block was computed."""
+    packages = ("mfstudy", "numpy", "scipy", "pot", "zarr")
+    return {
+        "host": platform.node(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "pid": os.getpid(),
+    }
+
+
+# -- in the driver -----------------------------------------------------------------------------------------------
+
+
+def _here(store: Store, tasks: list[Task], state: Progress, report: Callable[[Progress], None]) -> None:
+    """Run tasks in this process."""
+    report(state)
+    for task in tasks:
+        try:
+            state.computed += run_task(str(store.path), store.attributes["identity"], task.blocks)
+        except Exception as error:
+            _failed(task, error, state, store)
+        state.seconds_left -= task.seconds
+        report(state)
+
+
+def _there(
+    client: Client, store: Store, tasks: list[Task], state: Progress, report: Callable[[Progress], None]
+) -> None:
+    """Run tasks on workers through a bounded window of futures."""
+    ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    waiting, flying = iter(tasks), {}
+    arguments = (str(store.path.absolute()), store.attributes["identity"])
+
+    def submit(count: int) -> None:
+        for _, task in zip(range(count), waiting, strict=False):
+            future = client.submit(run_task, *arguments, task.blocks, pure=False)
+            flying[future.key] = (task, future)
+            future.add_done_callback(ended.put)
+
+    report(state)
+    submit(WINDOW * state.workers)
+    for future in _ended(client, ended, flying):
+        task, _ = flying.pop(future.key)
+        try:
+            state.computed += future.result(timeout=10)
+        except Exception as error:
+            _failed(task, error, state, store)
+        state.seconds_left -= task.seconds
+        submit(1)
+        report(state)
+
+
+def _ended(client: Client, ended: queue.SimpleQueue[Future], flying: Mapping[str, Any]) -> Iterator[Future]:
+    """Yield futures as they end; notice a lost scheduler, on which waiting alone could hang for ever."""
+    lost = 0.0
+    while flying:
+        try:
+            yield ended.get(timeout=0.5)
+        except queue.Empty:
+            lost = 0.0 if client.status == "running" else lost + 0.5
+            if lost >= PATIENCE:
+                raise InterruptedRunError("the Dask scheduler was lost; run the same command again") from None
+
+
+def _failed(task: Task, error: Exception, state: Progress, store: Store) -> None:
+    """Pass over a task that failed by itself; stop on what concerns the whole run."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        raise _disk_full(error, str(store.path)) from error
+    if isinstance(error, InputError):
+        raise error
+    line = "killed its worker each time" if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"
+    name = f"{task.point.id}, blocks {task.blocks[0].index} to {task.blocks[-1].index}"
+    state.failures[name] = line.splitlines()[0]
+
+
+def _disk_full(error: OSError, path: str) -> Exception:
+    """Say it in one line if the disk is full; leave any other error as it is."""
+    if error.errno != errno.ENOSPC:
+        return error
+    return DiskFullError(f"{path}: the disk is full; make space and run the same command again")

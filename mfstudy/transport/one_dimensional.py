@@ -1,0 +1,178 @@
+"""Transport on the line, exact by sorting: W_p^p = int_0^1 |F^-1(u) - G^-1(u)|^p du for every p >= 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfstudy.ensemble import Floats
+
+LOW = 2.0**-996  # graded panels at the left end reach down to 1.5e-300
+HIGH = 1.0 - 2.0**-53  # the largest double below 1: the right end cannot be resolved further
+REFINE = 1e-13  # a panel whose two rules differ by more than this part of the whole is halved
+CHUNK = 1 << 15  # panels whose nodes are held at once
+
+
+def discrete_cost(
+    points: Floats,
+    other: Floats,
+    p: float,
+    weights: Floats | None = None,
+    other_weights: Floats | None = None,
+) -> float:
+    """W_p^p between two discrete measures on the line, exact up to round-off.
+
+    Parameters
+    ----------
+    points, other : (N,), (M,) arrays
+        Atoms, in any order, in units of length.
+    p : float
+        Order, >= 1.
+    weights, other_weights : (N,), (M,) arrays or None
+        Masses summing to 1; None = equal masses.
+
+    Returns
+    -------
+    float
+        W_p^p, in (unit of length)^p.
+
+    Notes
+    -----
+    The monotone coupling is optimal for every convex cost on the line (Villani, Topics in Optimal
+    Transportation, Theorem 2.18); it is constant on the cells of the merged steps of both quantile functions.
+    """
+    x, x_edges = _steps(points, weights)
+    y, y_edges = _steps(other, other_weights)
+    edges = np.union1d(x_edges, y_edges)
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    gap = np.abs(x[_cell(x_edges, middles)] - y[_cell(y_edges, middles)])
+    return float(np.sum(np.diff(edges) * gap**p))
+
+
+def quantile_cost(
+    points: Floats, quantile: Callable[[Floats], Floats], p: float, weights: Floats | None = None
+) -> tuple[float, float]:
+    """W_p^p of a discrete measure on the line against a law given by its quantile function.
+
+    Parameters
+    ----------
+    points : (N,) array
+        Atoms x_i, in any order, in units of length.
+    quantile : callable
+        Vectorised, non-decreasing quantile function Q on (0, 1).
+    p : float
+        Order, >= 1.
+    weights : (N,) array or None
+        Masses summing to 1; None = 1/N each.
+
+    Returns
+    -------
+    value, error : float
+        W_p^p = sum_i int_{cell i} |x_(i) - Q(u)|^p du, and the sum of the differences of two Gauss-Legendre
+        orders with the terms of the two end panels, both in (unit of length)^p.
+
+    Raises
+    ------
+    ValueError
+        If ``quantile`` gives another shape or values that are not finite.
+
+    Notes
+    -----
+    Panels are the cells cut at 2^-j and 1 - 2^-j, as Q may be singular at 0 and 1, and at the sign change of
+    x - Q, where the integrand has a kink unless p is an even integer. Panels whose two orders disagree are
+    halved: this finds the jumps of Q (gaps of the support). Towards 0 the grading goes down to 1e-300, but
+    1 - u cannot be below 1.1e-16, the spacing of doubles: what lies beyond enters through one point, which
+    loses a part of a heavy right tail. Reflect points and law so that the heavier tail is on the left.
+    """
+    x, edges = _steps(points, weights)
+    dyadic = 2.0 ** -np.arange(1.0, 997.0)
+    grid = np.union1d(edges[1:-1], np.concatenate([dyadic, 1.0 - dyadic[:52], [HIGH]]))
+    grid = grid[(grid >= LOW) & (grid <= HIGH)]
+    left, right = grid[:-1], grid[1:]
+    owner = x[_cell(edges, left)]
+    if p % 2 != 0:
+        left, right, owner = _split_at_kinks(quantile, grid, owner)
+    ends = np.array([LOW, 1.0 - HIGH]) * np.abs(_evaluate(quantile, np.array([LOW, HIGH])) - x[[0, -1]]) ** p
+    value, error = _refine(quantile, left, right, owner, p)
+    return value + float(ends.sum()), error + float(ends.sum())
+
+
+def _steps(points: Floats, weights: Floats | None) -> tuple[Floats, Floats]:
+    """Sorted atoms (n,) of positive mass and the n + 1 edges of their cells in [0, 1]."""
+    if weights is None:
+        return np.sort(points), np.arange(len(points) + 1) / len(points)
+    order = np.argsort(points, kind="stable")
+    order = order[weights[order] > 0]
+    mass = np.cumsum(weights[order])
+    return points[order], np.concatenate([[0.0], mass[:-1] / mass[-1], [1.0]])
+
+
+def _cell(edges: Floats, u: Floats) -> NDArray[np.intp]:
+    """Index of the cell [edges_i, edges_i+1) that holds each u."""
+    return np.searchsorted(edges[1:-1], u, side="right")
+
+
+def _evaluate(quantile: Callable[[Floats], Floats], u: Floats) -> Floats:
+    values = np.asarray(quantile(u), dtype=float)
+    if values.shape != u.shape or not np.isfinite(values).all():
+        raise ValueError("reference.quantile must return finite values of the shape of its argument on (0, 1)")
+    return values
+
+
+def _split_at_kinks(quantile: Callable[[Floats], Floats], grid: Floats, owner: Floats) -> tuple[Floats, Floats, Floats]:
+    """Cut the panels of a grid (n + 1,) where Q crosses the panel's atom."""
+    at_edges = _evaluate(quantile, grid)
+    crossing = np.flatnonzero((at_edges[:-1] < owner) & (at_edges[1:] > owner))
+    low, high, atom = grid[crossing], grid[crossing + 1], owner[crossing]
+    # A misplaced cut costs the square of its distance at least: 45 halvings of a panel are beyond round-off.
+    for _ in range(45):
+        middle = 0.5 * (low + high)
+        below = _evaluate(quantile, middle) < atom
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    cut = 0.5 * (low + high)
+    left = np.concatenate([grid[:-1], cut])
+    right = np.concatenate([grid[1:], grid[crossing + 1]])
+    right[crossing] = cut
+    return left, right, np.concatenate([owner, atom])
+
+
+def _refine(
+    quantile: Callable[[Floats], Floats], left: Floats, right: Floats, owner: Floats, p: float
+) -> tuple[float, float]:
+    """Integral and error over panels (n,), halving those that matter until they do not."""
+    values, errors = _integrate(quantile, left, right, owner, p)
+    value, error = float(values.sum()), float(errors.sum())
+    for _ in range(60):
+        poor = errors > REFINE * value
+        if not poor.any():
+            break
+        value -= float(values[poor].sum())
+        error -= float(errors[poor].sum())
+        middle = 0.5 * (left[poor] + right[poor])
+        left, right = np.concatenate([left[poor], middle]), np.concatenate([middle, right[poor]])
+        owner = np.tile(owner[poor], 2)
+        values, errors = _integrate(quantile, left, right, owner, p)
+        value += float(values.sum())
+        error += float(errors.sum())
+    return value, error
+
+
+def _integrate(
+    quantile: Callable[[Floats], Floats], left: Floats, right: Floats, owner: Floats, p: float
+) -> tuple[Floats, Floats]:
+    """Integrals of |owner - Q|^p over panels (n,) by 8 Gauss points, and their distance from 4 points."""
+    coarse, coarse_weights = np.polynomial.legendre.leggauss(4)
+    fine, fine_weights = np.polynomial.legendre.leggauss(8)
+    nodes = 0.5 * (1.0 + np.concatenate([coarse, fine]))
+    values, errors = np.empty_like(left), np.empty_like(left)
+    for start in range(0, len(left), CHUNK):
+        part = slice(start, start + CHUNK)
+        width = right[part] - left[part]
+        u = left[part, None] + width[:, None] * nodes
+        integrand = np.abs(owner[part, None] - _evaluate(quantile, u)) ** p
+        low = 0.5 * width * np.einsum("ij,j->i", integrand[:, :4], coarse_weights)
+        values[part] = 0.5 * width * np.einsum("ij,j->i", integrand[:, 4:], fine_weights)
+        errors[part] = np.abs(values[part] - low)
+    return values, errors

@@ -1,0 +1,198 @@
+"""The one entry to transport: checks what it is given, picks the method, and says which in the bracket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mfstudy.ensemble import Floats
+from mfstudy.transport.bracket import Bracket
+from mfstudy.transport.discrete import Period, axis_periods, check_memory, cost_matrix, solve
+from mfstudy.transport.one_dimensional import discrete_cost, quantile_cost
+from mfstudy.transport.semidiscrete import Sampler, bracket, points_per_particle
+
+COSTS = ("euclidean",)
+
+
+class Law(Protocol):
+    """A law that can be sampled.
+
+    On the line it may also have ``quantile(u)``; exact ``mean`` (D,) and ``covariance`` (D, D) are used as
+    control variates when present.
+    """
+
+    def sample(self, rng: np.random.Generator, m: int, /) -> Floats:
+        """Return (m, D) independent draws."""
+        ...
+
+
+def wasserstein(
+    points: ArrayLike,
+    reference: ArrayLike | Sampler | Law,
+    p: float = 2,
+    *,
+    weights: ArrayLike | None = None,
+    reference_weights: ArrayLike | None = None,
+    cost: str = "euclidean",
+    period: Period = None,
+    precision: float | None = 0.02,
+    seed: int | np.random.Generator = 0,
+    memory: float | None = None,
+) -> Bracket:
+    """Wasserstein distance between a discrete measure and a discrete measure or a law.
+
+    Parameters
+    ----------
+    points : (N, D) or (N,) array
+        Atoms of the measure, in units of length; (N,) is D = 1.
+    reference : (M, D) array, callable or object
+        An array is solved exactly. A callable ``sample(rng, m) -> (m, D)`` or an object with ``.sample`` is
+        bracketed; with ``.quantile(u)`` it is exact for D = 1 without a period. Optional attributes ``mean``
+        (D,) and ``covariance`` (D, D), the law's exact moments, reduce the error.
+    p : float, optional
+        Order, dimensionless: any p >= 1 in D = 1 and for arrays, 1 or 2 otherwise.
+    weights, reference_weights : (N,), (M,) arrays, optional
+        Masses, >= 0 with sum 1; None = equal masses.
+    cost : str, optional
+        Ground metric; "euclidean" is the only one.
+    period : float, sequence of (float or None), optional
+        Period of the space, one number or one entry per axis (None = not periodic), in units of length.
+    precision : float or None, optional
+        Wanted (upper - lower) / estimate of the bracket, in (0, 1); it sets k, the reference points per
+        particle, through a fixed table and never through the data. None = the midpoint at k = 4.
+    seed : int or numpy.random.Generator, optional
+        Where the draws of the reference come from.
+    memory : float, optional
+        Budget in bytes for one transport problem; None = 2 GiB.
+
+    Returns
+    -------
+    Bracket
+        With the method in ``method``: "sorted", "quantile", "discrete" or "semidiscrete".
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as above, or the problem exceeds the memory.
+    UncertifiedError
+        If the optimum could not be certified.
+    """
+    x = _points(points, "points")
+    periods = axis_periods(period, x.shape[1])
+    _check_options(p, cost, precision, memory)
+    mass = _masses(weights, len(x), "weights")
+    if mass is not None:
+        x, mass = x[mass > 0], mass[mass > 0]
+    sampler = _sampler(reference)
+    quantile = getattr(reference, "quantile", None)
+    if sampler is None and quantile is None:
+        y = _points(reference, "reference")  # type: ignore[arg-type]
+        return _discrete(x, y, p, mass, _masses(reference_weights, len(y), "reference_weights"), periods, memory)
+    if reference_weights is not None:
+        raise ValueError("reference_weights needs a reference that is an array of points")
+    if x.shape[1] == 1 and periods is None and quantile is not None:
+        return _quantile(x[:, 0], quantile, p, mass)
+    if sampler is None:
+        raise ValueError("reference must have .sample: .quantile alone serves D = 1 without a period only")
+    if x.shape[1] > 1 and p not in (1, 2):
+        raise ValueError(f"p must be 1 or 2 for a sampled reference in D = {x.shape[1]}, not {p}")
+    mean, covariance = _moments(reference, x.shape[1])
+    k = points_per_particle(x.shape[1], p, precision)
+    return bracket(x, sampler, p, k, _generator(seed), mass, periods, mean, covariance, memory)
+
+
+def _discrete(
+    x: Floats,
+    y: Floats,
+    p: float,
+    a: Floats | None,
+    b: Floats | None,
+    periods: Period,
+    memory: float | None,
+) -> Bracket:
+    if y.shape[1] != x.shape[1]:
+        raise ValueError(f"reference has points of dimension {y.shape[1]}, points of dimension {x.shape[1]}")
+    if x.shape[1] == 1 and periods is None:
+        value = discrete_cost(x[:, 0], y[:, 0], p, a, b)
+        return Bracket(value, value, value, 0.0, p, "sorted", 0.0, len(y))
+    check_memory(len(x), len(y), memory)
+    a = np.full(len(x), 1.0 / len(x)) if a is None else a
+    b = np.full(len(y), 1.0 / len(y)) if b is None else b
+    plan = solve(cost_matrix(x, y, p, periods), a, b)
+    dual = float(np.sum(a * plan.dual_a) + np.sum(b * plan.dual_b))
+    lower = min(max(dual, 0.0), plan.cost)
+    return Bracket(plan.cost, lower, plan.cost, 0.0, p, "discrete", plan.residual, len(y))
+
+
+def _quantile(x: Floats, quantile: Callable[[Floats], Floats], p: float, mass: Floats | None) -> Bracket:
+    value, error = quantile_cost(x, quantile, p, mass)
+    residual = error / value if value > 0 else 0.0
+    return Bracket(value, max(value - error, 0.0), value + error, 0.0, p, "quantile", residual, 0)
+
+
+def _sampler(reference: object) -> Sampler | None:
+    sample = getattr(reference, "sample", reference)
+    return sample if callable(sample) else None
+
+
+def _points(values: ArrayLike, name: str) -> Floats:
+    try:
+        points = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array of numbers of shape (N, D) or (N,)") from None
+    points = points[:, None] if points.ndim == 1 else points
+    if points.ndim != 2 or points.size == 0:
+        raise ValueError(f"{name} must be a non-empty array of shape (N, D) or (N,), not {np.shape(values)}")
+    if not np.isfinite(points).all():
+        raise ValueError(f"{name} must be finite, it holds NaN or infinity")
+    return points
+
+
+def _masses(values: ArrayLike | None, count: int, name: str) -> Floats | None:
+    if values is None:
+        return None
+    masses = np.asarray(values, dtype=float)
+    if masses.shape != (count,):
+        raise ValueError(f"{name} must have shape ({count},), one mass for each point, not {masses.shape}")
+    if not (masses >= 0).all():
+        raise ValueError(f"{name} must be >= 0 and not NaN")
+    total = float(masses.sum())
+    if not abs(total - 1.0) <= 1e-9:
+        raise ValueError(f"{name} must sum to 1 within 1e-9, not to {total!r}")
+    return np.asarray(masses / total)
+
+
+def _check_options(p: float, cost: str, precision: float | None, memory: float | None) -> None:
+    if not 1 <= p < np.inf:
+        raise ValueError(f"p must be a finite number >= 1, not {p}")
+    if cost not in COSTS:
+        raise ValueError(f"cost {cost!r} is not known, allowed: {', '.join(COSTS)}")
+    if precision is not None and not 0 < precision < 1:
+        raise ValueError(f"precision must be in (0, 1), or None for the midpoint at k = 4, not {precision}")
+    if memory is not None and not memory > 0:
+        raise ValueError(f"memory must be a positive number of bytes, or None for 2 GiB, not {memory}")
+
+
+def _moments(reference: object, dimension: int) -> tuple[Floats | None, Floats | None]:
+    moments: list[Floats | None] = []
+    for name, shape in (("mean", (dimension,)), ("covariance", (dimension, dimension))):
+        values = getattr(reference, name, None)
+        if values is None:
+            moments.append(None)
+            continue
+        array = np.asarray(values, dtype=float)
+        if array.shape != shape or not np.isfinite(array).all():
+            raise ValueError(f"reference.{name} must be a finite array of shape {shape}, not {array.shape}")
+        moments.append(array)
+    return moments[0], moments[1]
+
+
+def _generator(seed: int | np.random.Generator) -> np.random.Generator:
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be an integer >= 0 or a numpy Generator, not {seed!r}")
+    return np.random.default_rng(seed)

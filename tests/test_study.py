@@ -1,0 +1,185 @@
+"""Study files: what they mean, what is refused and how, and identities that must never change by accident."""
+
+import re
+
+import numpy as np
+import pytest
+
+from conftest import TINY
+from mfstudy.components import InputError
+from mfstudy.replicate import run_block
+from mfstudy.study import Block, Point, load, parse, shipped
+
+#: The identity of the shipped problems. A change here makes every existing store of that problem unreadable for
+#: deepening: bump a `scheme` on purpose, say so in the CHANGELOG, then change the line.
+GOLDEN = {
+    "iid-d4": "d9d596baf72f79e0c35d757f149ac45cb547eeb094d33f952af0b3abf2350081",
+    "iid-d6": "18e62cfc4aa2290fea828bfd22bd88e4fc7603ed75f7293337c9cc0b3b3b9ecc",
+    "iid-line": "5921fc7edf04f4ee57d2dd37723bbc6a0429bb96cbc9f9aaca17787930aae3be",
+    "iid-square": "a5f6f1188b6dc5516e91e04f2203fae28ef4f9ebc1f8d1d4079f691c8d5b629f",
+    "quickstart": "c1e6737c18c8d2814d6394cc9a070585e19ffa82c5d83cf4a5cd10f166463b1e",
+    "tiny": "e8d89b774d4d0f2aa459e205728ac56207c024e3a49004ffde0a2da3e4e2c990",
+}
+
+
+def identity(text):
+    return parse(text).problem.identity
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_identities(name):
+    text = TINY if name == "tiny" else shipped()[name]
+    assert identity(text) == GOLDEN[name]
+
+
+def test_every_shipped_study_is_named_after_its_file():
+    for name in shipped():
+        assert load(name).name == name
+
+
+def test_identity_is_of_the_problem_and_nothing_else():
+    same = [
+        TINY.replace('"tiny"', '"other"'),
+        TINY.replace("[10, 30, 100, 300]", "[50, 60]").replace("replicates = 32", "replicates = 99"),
+        TINY.replace("position_halfwidth = 0.5", "position_halfwidth = 5e-1"),
+        TINY.replace("p = 2", ""),
+        TINY.replace("p = 2", "p = 2.0"),
+        TINY + "\n[time]\nsave = [0]\n",
+        TINY + '\n[reference]\nkind = "exact"\n',
+        TINY.replace("p = 2", 'p = 2\ndistance = {kind = "wasserstein"}'),
+    ]
+    assert {identity(text) for text in same} == {identity(TINY)}
+    different = [
+        TINY.replace("seed = 7", "seed = 8"),
+        TINY.replace("dim = 1", "dim = 2"),
+        TINY.replace("0.5", "0.25"),
+        TINY.replace("p = 2", "p = 1"),
+        TINY.replace("p = 2", 'p = 2\nname = "square"'),
+        TINY + "\n[time]\nsave = [0, 1]\n",
+        TINY + "\n[[observable]]\nkind = 'empirical'\np = 1\n",
+    ]
+    assert len({identity(text) for text in [*different, TINY]}) == len(different) + 1
+
+
+def edited(old, new):
+    assert old in TINY
+    return TINY.replace(old, new)
+
+
+BAD = {
+    "invalid TOML": (edited("seed = 7", "seed = "), "invalid TOML"),
+    "unknown key": (
+        edited("p = 2", "precisoin = 0.1"),
+        r"observable\[0\]\.precisoin: unknown key.*'precision'",
+    ),
+    "unknown section": (edited("[sweep]", "[sweeps]"), r"sweeps: unknown key.*'sweep'"),
+    "unknown kind": (edited('"box"', '"bocks"'), r"law\.kind: unknown kind 'bocks'.*'box'"),
+    "kind missing": (edited('kind = "box"', ""), r"law\.kind: missing"),
+    "kind is no name": (edited('"box"', "3"), r"law\.kind: 3 is not a name"),
+    "section missing": (edited('[law]\nkind = "box"\nposition_halfwidth = 0.5', ""), "law: missing"),
+    "key missing": (edited("dim = 1", ""), r"system\.dim: missing; allowed: an integer >= 1"),
+    "law key missing": (edited("position_halfwidth = 0.5", ""), r"law\.position_halfwidth: missing"),
+    "velocity of a law without": (
+        edited("position_halfwidth = 0.5", "position_halfwidth = 0.5\nvelocity_halfwidth = 1"),
+        r"law\.velocity_halfwidth: not allowed",
+    ),
+    "a reserved section": (TINY + "[pair]\n", "pair: not yet supported"),
+    "another reserved section": (TINY + "[start]\n", "start: not yet supported"),
+    "a reserved key": (TINY + "[[sweep.axis]]\n", r"sweep\.axis: not yet supported"),
+    "precision of a sweep": (TINY + "precision = 0.01\n", r"sweep\.precision: not yet supported"),
+    "a reserved key of an observable": (
+        edited("p = 2", "map = {}"),
+        r"observable\[0\]\.map: not yet supported",
+    ),
+    "a table where a number is meant": (
+        edited("p = 2", "p = {value = 2}"),
+        r"observable\[0\]\.p: a table.*not yet",
+    ),
+    "true is no number": (edited("dim = 1", "dim = true"), r"system\.dim: True is not allowed"),
+    "a string is no number": (
+        edited("= 0.5", '= "wide"'),
+        r"law\.position_halfwidth: 'wide'.*finite number > 0",
+    ),
+    "a float is no integer": (
+        edited("seed = 7", "seed = 7.5"),
+        r"seed: 7\.5 is not allowed; allowed: an integer",
+    ),
+    "NaN": (edited("= 0.5", "= nan"), r"law\.position_halfwidth: nan"),
+    "infinite": (edited("= 0.5", "= inf"), r"law\.position_halfwidth: inf"),
+    "negative": (edited("= 0.5", "= -1"), r"law\.position_halfwidth: -1 .*> 0"),
+    "zero": (edited("= 0.5", "= 0.0"), r"law\.position_halfwidth: 0\.0 .*> 0"),
+    "dim too small": (edited("dim = 1", "dim = 0"), r"system\.dim: 0 .*>= 1 and <= 12"),
+    "dim too large": (edited("dim = 1", "dim = 13"), r"system\.dim: 13"),
+    "sizes empty": (edited("[10, 30, 100, 300]", "[]"), r"sweep\.sizes: empty"),
+    "sizes not increasing": (edited("[10, 30, 100, 300]", "[10, 10]"), r"sweep\.sizes: 10 after 10"),
+    "sizes below 2": (edited("[10, 30, 100, 300]", "[1, 10]"), r"sweep\.sizes\[0\]: 1 .*>= 2"),
+    "sizes no list": (edited("[10, 30, 100, 300]", "10"), r"sweep\.sizes: 10 is not allowed"),
+    "replicates below 2": (edited("replicates = 32", "replicates = 1"), r"sweep\.replicates: 1 .*>= 2"),
+    "save times not increasing": (TINY + "[time]\nsave = [0.0, 1.0, 1.0]\n", r"time\.save: 1 after 1"),
+    "save times negative": (TINY + "[time]\nsave = [-1.0]\n", r"time\.save\[0\]: -1"),
+    "save times empty": (TINY + "[time]\nsave = []\n", r"time\.save: empty"),
+    "another schema": (edited("schema = 1", "schema = 2"), "schema: 2 is another version; allowed: 1"),
+    "no schema": (edited("schema = 1", ""), "schema: missing"),
+    "a name that leaves its directory": (edited('"tiny"', '"../tiny"'), r"name: '\.\./tiny' is not allowed"),
+    "an absolute name": (edited('"tiny"', '"/tmp/tiny"'), "name: '/tmp/tiny' is not allowed"),
+    "p below 1": (edited("p = 2", "p = 0.5"), r"observable\[0\]\.p: 0\.5 .*>= 1"),
+    "p in D > 1": (
+        edited("dim = 1", "dim = 2").replace("p = 2", "p = 3"),
+        r"observable\[0\]\.p: 3 .*D = 2.*1 or 2",
+    ),
+    "precision in D = 1": (
+        edited("p = 2", "precision = 0.1"),
+        r"observable\[0\]\.precision: not allowed in D = 1",
+    ),
+    "two of one name": (
+        TINY + "\n[[observable]]\nkind = 'empirical'\n",
+        r"observable\[1\]\.name: 'empirical' is taken by observable\[0\]",
+    ),
+    "a bad label": (edited("p = 2", 'name = "W 2"'), r"observable\[0\]\.name: 'W 2' is not allowed"),
+    "observable no list": (
+        edited("[[observable]]", "[observable]"),
+        r"observable: not a list.*\[\[observable\]\]",
+    ),
+    "unknown cost": (edited("p = 2", 'cost = "euclid"'), r"observable\[0\]\.cost: 'euclid'.*'euclidean'"),
+    "a dotted kind that is not there": (edited('"box"', '"no_lab.laws.box"'), r"law\.kind: cannot import"),
+    "a dotted kind that is no component": (
+        edited('"box"', '"json.decoder"'),
+        "must define one public dataclass",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_studies_give_one_line(case):
+    text, pattern = BAD[case]
+    with pytest.raises(InputError) as caught:
+        parse(text, "study.toml")
+    message = str(caught.value)
+    assert message.startswith("study.toml: ")
+    assert "\n" not in message
+    assert re.search(pattern, message), message
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(InputError, match=r"iid-lin: no such file or study.*did you mean 'iid-line'"):
+        load("iid-lin")
+    with pytest.raises(InputError, match="is a directory"):
+        load(tmp_path)
+    (tmp_path / "latin.toml").write_bytes(b'name = "\xe9"')
+    with pytest.raises(InputError, match="not UTF-8 at byte 8"):
+        load(tmp_path / "latin.toml")
+
+
+def test_blocks_address_replicates():
+    assert Block(Point(100), 3, 16).first == 48
+    assert Point(100).table == {"size": 100}
+    assert Point(100).id == "size-100"
+
+
+def test_problems_that_differ_in_observables_see_the_same_particles():
+    block = Block(Point(10), 1, 16)
+    squared, first = (
+        run_block(parse(text).problem, block).values[:, 0, 2] for text in (TINY, edited("p = 2", "p = 1"))
+    )
+    assert (first**2 <= squared).all()  # W_1 <= W_2, replicate by replicate
+    assert np.corrcoef(first, squared)[0, 1] > 0.8

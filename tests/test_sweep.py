@@ -1,0 +1,309 @@
+"""Sweeps: the same bytes whatever happens, nothing computed twice, faults that lose nothing."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+import mfstudy
+from conftest import TINY, contents
+from mfstudy import plan
+from mfstudy.store import Store
+from mfstudy.study import Point, parse
+from mfstudy.sweep import deepen, finish, run_task
+
+#: Enough work (about 10 s on one core) that kills and faults land inside it.
+SLOW = TINY.replace("dim = 1", "dim = 2").replace("[10, 30, 100, 300]", "[50, 100, 200]").replace("= 32", "= 128")
+
+
+@pytest.fixture
+def undisturbed(tiny, tmp_path):
+    return contents(mfstudy.run(tiny, tmp_path / "undisturbed", part=(1, 1)).store.path)
+
+
+@pytest.fixture(scope="session")
+def slow_bytes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("slow") / "store"
+    return contents(mfstudy.run(parse(SLOW), path, part=(1, 1)).store.path)
+
+
+@pytest.fixture
+def slow_file(tmp_path):
+    path = tmp_path / "slow.toml"
+    path.write_text(SLOW)
+    return path
+
+
+def chunks(store):
+    return sorted(store.glob("record/*/c.*"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_do_not_matter(tiny, tmp_path, undisturbed, workers):
+    seen = []
+    mfstudy.run(tiny, tmp_path / "store", workers=workers, progress=seen.append)
+    assert contents(tmp_path / "store") == undisturbed
+    assert seen[-1].computed == seen[-1].wanted == 8
+    assert seen[0].dashboard.startswith("http://127.0.0.1:")
+
+
+def test_parts_do_not_matter(tiny, tmp_path, undisturbed):
+    computed = 0
+    for part in (2, 1):
+        seen = []
+        results = mfstudy.run(tiny, tmp_path / "store", part=(part, 2), progress=seen.append)
+        computed += seen[-1].computed
+        assert results.complete == (part == 1)
+    assert computed == 8
+    assert contents(tmp_path / "store") == undisturbed
+
+
+def test_order_does_not_matter(tiny, tmp_path, undisturbed):
+    store = Store.create(tmp_path / "store", tiny)
+    blocks = store.wanted()
+    random.Random(3).shuffle(blocks)
+    for block in blocks:
+        assert run_task(str(store.path), tiny.problem.identity, (block,)) == 1
+        assert run_task(str(store.path), tiny.problem.identity, (block,)) == 0
+    assert contents(store.path) == undisturbed
+
+
+def test_deepening_computes_only_what_is_new(tmp_path):
+    deep = parse(TINY.replace("[10, 30, 100, 300]", "[10, 30, 100, 300, 400, 500]").replace("= 32", "= 64"))
+    fresh = contents(mfstudy.run(deep, tmp_path / "fresh", part=(1, 1)).store.path)
+    mfstudy.run(parse(TINY), tmp_path / "store", part=(1, 1))
+    stamps = {path: path.stat().st_mtime_ns for path in chunks(tmp_path / "store")}
+    seen = []
+    mfstudy.run(deep, tmp_path / "store", part=(1, 1), progress=seen.append)
+    assert seen[-1].present == 8
+    assert seen[-1].computed == 16
+    assert contents(tmp_path / "store") == fresh
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    # The shallow study run again finds everything there, and does not forget the deep one.
+    assert mfstudy.run(parse(TINY), tmp_path / "store", part=(1, 1), progress=seen.append).complete
+    assert seen[-1].computed == 0
+    assert seen[-1].wanted == 24
+
+
+def test_more_is_asked_for_only_once_nothing_is_missing(tiny, tmp_path):
+    store = Store.create(tmp_path / "store", tiny)
+    deepen(store, more=16)
+    assert store.requested()[Point(10)] == 32
+    finish(store, part=(1, 1))
+    deepen(store, more=16)
+    deepen(store, more=16)
+    assert set(store.requested().values()) == {48}
+    deepen(store, sizes=(50,))
+    assert store.requested()[Point(50)] == 48
+
+
+def test_killed_drivers_and_workers_lose_nothing(slow_file, slow_bytes, tmp_path):
+    """SIGKILL at several depths of the run, of the driver, of all at once, of a worker; then run to the end."""
+    store, environment = tmp_path / "store", {**os.environ, "PYTHONUNBUFFERED": "1"}
+    words = [
+        sys.executable,
+        "-m",
+        "mfstudy",
+        "run",
+        str(slow_file),
+        "--store",
+        str(store),
+        "--workers",
+        "2",
+        "--json",
+    ]
+    total, computed = 24, 0
+    for depth, victim in ((1, "driver"), (6, "all"), (12, "worker")):
+        before = len(chunks(store))
+        driver = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while len(chunks(store)) < max(depth, before + 1) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        workers = psutil.Process(driver.pid).children(recursive=True)
+        assert driver.poll() is None, "the fault must come inside the run"
+        assert len(workers) >= 2
+        assert before < len(chunks(store)) < total
+        if victim == "worker":
+            max(workers, key=lambda process: process.cpu_times().user).kill()
+            assert driver.wait(timeout=240) == 0
+            continue
+        for process in [psutil.Process(driver.pid), *(workers if victim == "all" else [])]:
+            process.kill()
+        assert driver.wait() == -signal.SIGKILL
+        psutil.wait_procs(workers, timeout=30)  # workers end when their scheduler is gone
+        assert not [process for process in workers if process.is_running() and process.status() != "zombie"]
+    computed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert '"computed": 0' in computed
+    assert contents(store) == slow_bytes
+
+
+def test_interruption_has_its_own_exit_code(slow_file, slow_bytes, tmp_path):
+    store = tmp_path / "store"
+    words = [sys.executable, "-m", "mfstudy", "run", str(slow_file), "--store", str(store), "--part", "1/1"]
+    for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130)):
+        before = len(chunks(store))
+        driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while len(chunks(store)) <= before:
+            time.sleep(0.02)
+        driver.send_signal(number)
+        _, errors = driver.communicate(timeout=60)
+        assert driver.returncode == code
+        assert "Traceback" not in errors
+    assert mfstudy.run(parse(SLOW), store, part=(1, 1)).complete
+    assert contents(store) == slow_bytes
+
+
+def test_a_full_disk(tiny_file, tmp_path, undisturbed, command):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        for engine in (["--workers", "1"], ["--part", "1/1"]):
+            ended = command("run", tiny_file, "--store", disk / "store", *engine)
+            assert ended.returncode == 1
+            assert ended.stderr.splitlines()[-1].endswith("the disk is full; make space and run the same command again")
+            assert "Traceback" not in ended.stderr
+        assert len(chunks(disk / "store")) < 8
+        subprocess.run(["mount", "-o", "remount,size=10m", str(disk)], check=True)
+        ended = command("run", tiny_file, "--store", disk / "store")
+        assert ended.returncode == 0, ended.stderr
+        assert contents(disk / "store") == undisturbed
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+LAB = '''
+from dataclasses import dataclass
+from typing import ClassVar
+from mfstudy.distances.wasserstein import Wasserstein
+from mfstudy.transport.bracket import UncertifiedError
+
+@dataclass(frozen=True)
+class Failing:
+    """Has no certificate for the replicates whose first particle lies on the right."""
+    scheme: ClassVar[int] = 1
+    everywhere: bool = False
+    def between(self, measure, reference, p, precision, rng, cost="euclidean"):
+        if self.everywhere and len(measure.points) == 30 or measure.points[0, 0] > 0.25:
+            raise UncertifiedError("no certificate today")
+        return Wasserstein().between(measure, reference, p, precision, rng)
+'''
+
+
+def lab(tmp_path, monkeypatch, **keys):
+    """A study with a distance from outside the package, which fails."""
+    (tmp_path / "lab").mkdir(exist_ok=True)
+    (tmp_path / "lab/__init__.py").write_text("")
+    (tmp_path / "lab/failing.py").write_text(LAB)
+    monkeypatch.syspath_prepend(tmp_path)
+    words = "".join(f", {key} = {value}" for key, value in keys.items())
+    return TINY.replace("p = 2", f'p = 2\ndistance = {{kind = "lab.failing"{words}}}')
+
+
+@pytest.mark.parametrize("options", [{"part": (1, 1)}, {"workers": 1}])
+def test_failed_replicates_are_done_counted_and_left_out(tmp_path, monkeypatch, options):
+    study = parse(lab(tmp_path, monkeypatch, everywhere="true"))
+    results = mfstudy.run(study, tmp_path / "store", **options)
+    failed = {row.size: row.failed for row in results.counts}
+    assert failed[30] == 32  # a block of nothing but failed replicates
+    assert 0 < failed[100] < 32
+    assert results.complete
+    values = results.values(results.quantity("empirical"))
+    assert [int(n) for n in (values == values).sum(axis=1)] == [32 - failed[size] for size in (10, 30, 100, 300)]
+    assert results.store.messages(limit=1)[0].endswith("empirical: no certificate today")
+    fit = results.fit("empirical")
+    assert 30 not in fit.sizes
+    seen = []
+    mfstudy.run(study, tmp_path / "store", part=(1, 1), progress=seen.append)
+    assert seen[-1].computed == 0  # failed is done
+
+
+def test_failed_replicates_end_in_exit_code_1(tmp_path, monkeypatch, command):
+    (tmp_path / "study.toml").write_text(lab(tmp_path, monkeypatch))
+    ended = command("run", "study.toml", "--part", "1/1", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert ended.returncode == 1
+    assert "replicates failed" in ended.stderr
+    status = command("status", "tiny.mfstudy")
+    assert status.returncode == 1
+    assert "no certificate today" in status.stdout
+
+
+def test_a_task_that_raises_is_passed_over(tmp_path, monkeypatch):
+    text = lab(tmp_path, monkeypatch)
+    source = (tmp_path / "lab/failing.py").read_text().replace("UncertifiedError(", "ZeroDivisionError(")
+    (tmp_path / "lab/failing.py").write_text(source)
+    for name in [name for name in sys.modules if name.startswith("lab")]:
+        monkeypatch.delitem(sys.modules, name)
+    seen = []
+    results = mfstudy.run(parse(text), tmp_path / "store", workers=1, progress=seen.append)
+    assert seen[-1].failures
+    assert all("ZeroDivisionError" in line for line in seen[-1].failures.values())
+    assert not results.complete
+
+
+SCRIPT = """
+import mfstudy
+results = mfstudy.run(mfstudy.load("tiny.toml"), "store")
+print(results.fit("empirical").verdict, results.complete)
+"""
+
+
+@pytest.mark.parametrize("how", ["script", "prompt"])
+def test_run_needs_no_main_guard(tiny_file, tmp_path, how):
+    (tmp_path / "plain.py").write_text(SCRIPT)
+    words = [sys.executable, "plain.py"] if how == "script" else [sys.executable, "-i", "-q"]
+    given = None if how == "script" else SCRIPT
+    ended = subprocess.run(words, cwd=tmp_path, input=given, capture_output=True, text=True, timeout=240)
+    assert "True" in ended.stdout, ended.stderr
+
+
+def test_everything_listens_on_loopback(slow_file, tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "mfstudy",
+        "run",
+        str(slow_file),
+        "--store",
+        str(tmp_path / "s"),
+        "--workers",
+        "2",
+    ]
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not chunks(tmp_path / "s"):
+            time.sleep(0.05)
+        family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+        listening = [c for process in family for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
+        assert len(listening) >= 3  # scheduler, dashboard, workers
+        assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::1"}
+    finally:
+        driver.terminate()
+        driver.wait()
+
+
+def test_tasks_cover_each_missing_block_once():
+    study = parse(TINY)
+    blocks = [b for p in study.sweep.points for b in [plan.Block(p, i, 16) for i in range(7)]]
+    tasks = plan.tasks(blocks, lambda point: point.size / 100)
+    assert sorted(b for task in tasks for b in task.blocks) == sorted(blocks)
+    assert tasks[0].point.size == 300
+    shares = [plan.share(blocks, k, 3) for k in (1, 2, 3)]
+    assert sorted(b for s in shares for b in s) == sorted(blocks)
+    done = {Point(10): {0, 1, 2}}
+    assert len(plan.missing(blocks, done)) == len(blocks) - 3
+
+
+def test_cost_prediction_takes_its_level_from_what_was_timed():
+    problem = parse(TINY).problem
+    predict = plan.replicate_seconds(problem, {Point(100): 3.0})
+    assert predict(Point(100)) == 3.0
+    prior = plan.replicate_seconds(problem, {})
+    assert predict(Point(1000)) == pytest.approx(3.0 * prior(Point(1000)) / prior(Point(100)))
