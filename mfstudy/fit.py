@@ -31,7 +31,7 @@ class Fit:
     Parameters
     ----------
     verdict : str
-        "rate"; "undecided" where laws of AICc weight above 5 % disagree on the log; "zero" for values that are
+        "rate"; "undecided" where laws of AICc weight above 5 % disagree on the log; "zero" for values all
         identically zero; "not-measurable" with the reason in `text`. In the last two no number is given.
     text : str
         A few sentences to cite.
@@ -289,11 +289,12 @@ def _infinite_variance(table: Floats, mean: Floats, moment: float | None, p: flo
 def _hill(ratios: Floats) -> tuple[float, float]:
     """Return Hill's (1975) tail index of the pooled replicates over their means, and its 3-sigma upper end.
 
-    The n^0.6 largest are used; the margin keeps lognormal (CV 0.5), half-normal and chi^2_1 noise silent.
+    The n^0.55 largest are used, from 200 replicates on. The margin keeps lognormal (CV 0.5), half-normal and
+    chi^2_1 noise silent (no alarm in 2e4 data sets each), and costs power: index 1.5 needs about 8000 replicates.
     """
     pooled = np.sort(ratios[~np.isnan(ratios)])
-    top = int(len(pooled) ** 0.6)
-    if top < 2 or top >= len(pooled) or pooled[-top - 1] <= 0:
+    top = int(len(pooled) ** 0.55)
+    if len(pooled) < 200 or pooled[-top - 1] <= 0:
         return np.inf, np.inf
     excess = np.log(pooled[-top:] / pooled[-top - 1]).mean()
     index = np.inf if excess == 0 else float(1 / excess)

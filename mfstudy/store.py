@@ -15,11 +15,13 @@ to the same bytes. A block is done when its chunk exists.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -41,6 +43,8 @@ from mfstudy.study import CAPACITY, Block, Point, Problem, Study, parse
 
 FORMAT = "mfstudy"
 SCHEMA = 1
+#: Age from which an unfinished write cannot be in progress any more.
+LITTER_SECONDS = 86400
 
 
 class DamagedError(RuntimeError):
@@ -229,6 +233,13 @@ class Store:
             for line in note["messages"]
         )
         return list(itertools.islice(found, limit))
+
+    def tidy(self) -> None:
+        """Remove what killed writes left behind a day ago or more; younger ones may be writes in progress."""
+        for litter in self.path.rglob("*.partial"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - litter.stat().st_mtime > LITTER_SECONDS:
+                    litter.unlink()
 
     # -- zarr ----------------------------------------------------------------------------------------------------
 

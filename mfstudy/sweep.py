@@ -122,6 +122,7 @@ def finish(
 ) -> Progress:
     """Compute the blocks that a store wants and lacks; as `run`, for a store that exists."""
     _check(on, workers, part)
+    store.tidy()
     wanted = store.wanted() if part is None else plan.share(store.wanted(), *part)
     todo = plan.missing(wanted, {point: store.done(point) for point in store.points()})
     seconds = plan.replicate_seconds(store.problem, timed(store))

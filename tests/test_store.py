@@ -1,6 +1,7 @@
 """The store: its schema on disk, what damage looks like, what it refuses."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -97,10 +98,16 @@ def test_a_deleted_chunk_is_computed_again(tiny_results, tiny):
     assert results.complete
 
 
-def test_litter_of_a_killed_write_is_not_a_block(tiny_results):
+def test_litter_of_a_killed_write_is_not_a_block(tiny_results, tiny):
     point = tiny_results.store.path / "record/size-30"
-    (point / "c.2.0.0123.partial").write_bytes(b"half")
+    old, young = point / "c.2.0.0123.partial", point / "c.2.0.4567.partial"
+    for litter in (old, young):
+        litter.write_bytes(b"half")
+    os.utime(old, (0, 0))
     assert Store(tiny_results.store.path).done(Point(30)) == {0, 1}
+    mfstudy.run(tiny, tiny_results.store.path, part=(1, 1))
+    assert not old.exists()
+    assert young.exists()  # another driver may be writing it
 
 
 def test_absent_and_failed_replicates_are_not_numbers(tiny_results):

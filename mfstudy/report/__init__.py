@@ -1,4 +1,4 @@
-"""The page of a study: verdicts, figures and numbers in one self-contained HTML file, and the numbers as CSV."""
+"""The page of a study: verdicts, figures and numbers in one HTML file, and the numbers as CSV."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import os
 import re
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,15 @@ from markupsafe import Markup, escape
 
 from mfstudy import plot
 from mfstudy.components import InputError
+from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, Interval
 from mfstudy.results import Quantity, Results
 
 #: Lines of failed replicates that the page shows.
 MESSAGES = 8
 
-_COLUMNS = (
-    "observable", "quantity", "p", "time", "size", "replicates", "mean", "standard_error", "bracket_half_width",
-    "fitted", "residual",
-)  # fmt: skip
-_LETTERS = {"mu": "μ", "rho": "ρ", "phi": "φ", "psi": "ψ", "eta": "η"}
+_WHERE = ("observable", "quantity", "p", "time")
+_COLUMNS = ("size", "replicates", "mean", "standard_error", "bracket_half_width", "fitted", "residual")
 
 
 def write(results: Results, directory: str | Path | None = None) -> Path:
@@ -59,7 +56,8 @@ def write(results: Results, directory: str | Path | None = None) -> Path:
         _replace(target / "numbers.csv", numbers)
         _replace(target / "index.html", page)
     except OSError as error:
-        raise InputError(f"directory: {target}: {error.strerror}; allowed: a directory you may write to") from None
+        reason = f"{target}: {error.strerror or error}"
+        raise InputError(f"directory: {reason}; allowed: a directory you may write to") from None
     return target / "index.html"
 
 
@@ -78,36 +76,35 @@ def _measured(results: Results) -> Iterator[tuple[Quantity, int, Fit]]:
                 yield quantity, time, results.fit(quantity.observable, time, p=quantity.p)
 
 
-# -- numbers -----------------------------------------------------------------------------------------------------
+# -- numbers ---------------------------------------------------------------------------------------------
 
 
 def _rows(results: Results, quantity: Quantity, time: int, fit: Fit) -> list[dict[str, Any]]:
     """Return one dict of numbers for each size, None where there is none."""
     table = results.table(quantity, time, fit)
-    columns = {
-        "mean": fit.mean,
-        "standard_error": fit.standard_error,
-        "fitted": fit.fitted,
-        "residual": fit.residuals,
-    }
     place = {size: i for i, size in enumerate(fit.sizes)}
-    rows = []
-    for i, size in enumerate(results.sizes):
-        row = {
+
+    def number(column: Floats | None, size: int) -> float | None:
+        value = np.nan if column is None or size not in place else column[place[size]]
+        return float(value) if np.isfinite(value) else None
+
+    return [
+        {
             "size": size,
             "replicates": table["replicates"][i],
+            "mean": number(fit.mean, size),
+            "standard_error": number(fit.standard_error, size),
             "bracket_half_width": table["bracket_half_width"][i],
+            "fitted": number(fit.fitted, size),
+            "residual": number(fit.residuals, size),
         }
-        for name, column in columns.items():
-            number = column[place[size]] if column is not None and size in place else np.nan
-            row[name] = float(number) if np.isfinite(number) else None
-        rows.append(row)
-    return rows
+        for i, size in enumerate(results.sizes)
+    ]
 
 
 def _csv(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(stream, _WHERE + _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for quantity, time, fit in fits:
         where = {"observable": quantity.observable, "quantity": quantity.name, "p": quantity.p}
@@ -117,7 +114,7 @@ def _csv(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
 
 
 def plus_minus(value: float | None, error: float | None) -> str:
-    """Return a value with its error to two digits, a common power of ten taken out; "–" where there is no value.
+    """Return a value with its error to two digits, a common power of ten taken out; a dash for no value.
 
     Parameters
     ----------
@@ -125,36 +122,41 @@ def plus_minus(value: float | None, error: float | None) -> str:
         In the same unit.
     """
     if value is None:
-        return "–"
+        return plot.DASH
+    if value == 0:
+        return "0"
     if error is None or not 0 < error < np.inf:
-        return f"{value:.4g} (no error)"
-    largest = max(abs(value), error)
-    power = int(np.floor(np.log10(largest)))
+        return f"{_power(value, 4)} (no error)"
+    power = int(np.floor(np.log10(max(abs(value), error))))
     power = power if power < -2 or power > 4 else 0
     digits = max(0, 1 - int(np.floor(np.log10(error))) + power)
     pair = f"{_signed(value / 10.0**power, digits)} ± {error / 10.0**power:.{digits}f}"
-    return f"({pair}) × 10{_raised(power)}" if power else pair
+    return f"({pair}){_ten(power)}" if power else pair
+
+
+def _power(value: float, digits: int) -> str:
+    """Return a number to some digits, a power of ten taken out where it is small or large."""
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}{_ten(int(power))}" if not -4 < int(power) < 5 else f"{value:#.{digits}g}".rstrip(".")
+
+
+def _ten(power: int) -> str:
+    return f" \u00d7 10{str(power).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def _signed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _raised(power: int) -> str:
-    return str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{value:.{digits}f}".replace("-", plot.MINUS)
 
 
 def _interval(label: str, value: float | None, interval: Interval | None) -> tuple[str, str, str] | None:
-    """Return a row of the table of rates, digits after the width of the interval."""
+    """Return a row of the table of rates."""
     if value is None or interval is None:
         return None
-    low, high = interval
-    half = (high - low) / 2
-    digits = max(0, 1 - int(np.floor(np.log10(half)))) if half > 0 else 4
-    return label, _signed(value, digits), f"{_signed(low, digits)} to {_signed(high, digits)}"
+    digits = plot.decimals(value, interval)
+    return label, _signed(value, digits), " to ".join(_signed(end, digits) for end in interval)
 
 
-# -- the page ----------------------------------------------------------------------------------------------------
+# -- the page --------------------------------------------------------------------------------------------
 
 
 def _page(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
@@ -185,7 +187,8 @@ def _notices(results: Results) -> list[str]:
     done, wanted = sum(c.done for c in results.counts), sum(c.wanted for c in results.counts)
     found = []
     if not results.complete:
-        found.append(f"Incomplete: {done} of {wanted} replicates are done. Every number below is provisional.")
+        what = "the numbers below are provisional" if done else "there is no number yet"
+        found.append(f"Incomplete: {done} of {wanted} replicates are done; {what}.")
     if results.failed:
         found.append(f"{results.failed} of {done} replicates failed and are left out of the means.")
     return found
@@ -208,9 +211,10 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
 
 
 def _numbers(fit: Fit) -> list[tuple[str, str, str]]:
+    shared = "interval over all laws of weight above 5 %" if fit.log_power is None else "given this law"
     rows = (
         _interval("effective exponent over the sweep", fit.effective_exponent, fit.effective_exponent_interval),
-        _interval(f"exponent of N, with the log of {fit.law}", fit.exponent, fit.exponent_interval),
+        _interval(f"exponent a of N in {fit.law}, {shared}", fit.exponent, fit.exponent_interval),
         _interval(f"constant C of {fit.law}", fit.constant, fit.constant_interval),
     )
     return [row for row in rows if row is not None]
@@ -233,19 +237,20 @@ def _cells(results: Results, quantity: Quantity, fit: Fit, row: dict[str, Any]) 
         f"{row['size']}",
         f"{row['replicates']}",
         plus_minus(row["mean"], row["standard_error"]),
-        "–" if half is None else "0 (exact)" if half == 0 else f"{half:.2g}",
+        plot.DASH if half is None else _power(half, 2) if half else "0 (exact)",
         plus_minus(row["fitted"], error),
-        "–" if residual is None else _signed(residual, 1),
+        plot.DASH if residual is None else _signed(residual, 1),
     )
 
 
 def _laws(results: Results, quantity: Quantity, fit: Fit) -> list[dict[str, str]]:
+    """Return the candidates, the heaviest first."""
     known = plot.laws(results, quantity)
     return [
         {
             "name": name,
             "weight": f"{weight:.3f}" if weight >= 5e-4 else "< 0.001",
-            "formula": known[name].formula,
+            "formula": symbols(known[name].formula),
             "source": known[name].source,
         }
         for name, weight in sorted(fit.weights.items(), key=lambda item: -item[1])
@@ -258,16 +263,17 @@ def symbols(text: str) -> Markup:
 
 
 def _marked(symbol: re.Match[str]) -> str:
-    greek = plot.GREEK.sub(lambda m: _LETTERS[m[0]], symbol[0])
+    greek = plot.GREEK.sub(lambda m: f"&{m[0]};", symbol[0])
     lowered = re.sub(r"_([A-Za-z0-9.]+)", r"<sub>\1</sub>", greek)
     return re.sub(r"\^(-?[A-Za-z0-9./]+)", r"<sup>\1</sup>", lowered)
 
 
-# -- how it was made ---------------------------------------------------------------------------------------------
+# -- how it was made -------------------------------------------------------------------------------------
 
 
 def _notes(results: Results) -> list[dict[str, Any]]:
-    return [note for point in results.store.points() for _, note in sorted(results.store.notes(point).items())]
+    store = results.store
+    return [note for point in store.points() for _, note in sorted(store.notes(point).items())]
 
 
 def _versions(notes: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -282,19 +288,19 @@ def _versions(notes: Sequence[dict[str, Any]]) -> dict[str, str]:
 def _provenance(notes: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     """Return what the notes of the blocks say; they may be lost, wholly or in part."""
     if not notes:
-        return [("computed", "no notes of the run are left; the numbers do not depend on them")]
+        return [("computed", "no notes of the run are left; no number depends on them")]
     seconds = sum(note.get("seconds", 0.0) for note in notes)
     hosts = sorted({note["host"] for note in notes if "host" in note})
     machines = sorted({note["machine"] for note in notes if "machine" in note})
     versions = [f"{name} {number}" for name, number in _versions(notes).items()]
     return [
         ("core time", f"{seconds:.3g} s, of {len(notes)} blocks"),
-        ("hosts", ", ".join(hosts) or "–"),
-        ("machines", ", ".join(machines) or "–"),
-        ("versions", "; ".join(versions) or "–"),
+        ("hosts", ", ".join(hosts) or plot.DASH),
+        ("machines", ", ".join(machines) or plot.DASH),
+        ("versions", "; ".join(versions) or plot.DASH),
     ]
 
 
 def _citation(results: Results, notes: Sequence[dict[str, Any]]) -> str:
-    used = _versions(notes).get("mfstudy", version("mfstudy"))
-    return f"mfstudy {used}, study “{results.name}”, problem {results.store.attributes['identity']}."
+    program = f"mfstudy {_versions(notes).get('mfstudy', '')}".strip()
+    return f"{program}, study “{results.name}”, problem {results.store.attributes['identity']}."

@@ -19,7 +19,8 @@ ITERATIONS = 10**9  # of the network simplex; its default of 1e5 stops short wit
 FLOOR = 1e-5  # part of the largest pair cost below which double precision cannot certify a cost to 1e-9
 SWEEPS = 16  # of dual centring: measured, the midpoint moves by less than 0.03 % after them
 MEMORY = 2 * 2**30  # bytes, the budget when none is given
-BYTES = 48  # per pair, the measured peak of a solve (POT's graph, cost, plan; then our reduced costs)
+BYTES = 52  # per pair; measured peak of a solve 49 (POT's graph and plan, the costs twice)
+LARGE = 20  # binary exponent of the largest cost given to the simplex
 
 Flags = NDArray[np.bool_]
 Period = float | Sequence[float | None] | None
@@ -177,11 +178,13 @@ def _simplex(costs: Floats, a: Floats, b: Floats) -> tuple[Floats, Floats, str |
     # Commensurable masses as whole numbers: flows are then exact and the simplex meets no spurious ties.
     if all(np.all(np.abs(mass - whole) < 1e-12 * mass) for mass, whole in zip(masses, wholes, strict=True)):
         masses = wholes
+    # The simplex stops at an absolute tolerance, lost on costs of size 1e-6; a power of two scales without rounding.
+    scale = 2.0 ** (LARGE - np.frexp(costs.max())[1])
     with warnings.catch_warnings():  # the status is read from the log, and becomes an error
         warnings.simplefilter("ignore")
-        coupling, log = ot.emd(*masses, costs, numItermax=ITERATIONS, log=True, center_dual=False)
+        coupling, log = ot.emd(*masses, costs * scale, numItermax=ITERATIONS, log=True, center_dual=False)
     coupling /= count
-    dual: Floats = log["u"]
+    dual: Floats = log["u"] / scale
     return coupling, dual, log["warning"]
 
 

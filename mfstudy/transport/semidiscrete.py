@@ -15,8 +15,8 @@ from mfstudy.transport.discrete import BYTES, Period, Plan, axis_periods, check_
 Sampler = Callable[[np.random.Generator, int], Floats]
 CHUNK = 1 << 20  # pairs held at once when potentials are evaluated
 PER_FEATURE = 10  # reference points that a control variate must have to be regressed
-# Width of the bracket: (upper - lower) / estimate = C / k. Measured on uniform cubes at N = 300 and 1000, k = 8
-# and 24; in D = 1 it depends much on the points (0.1 to 0.6 for p = 1, 0.9 to 3.8 for p = 2).
+# Width of the bracket: (upper - lower) / estimate = C / k. Measured on uniform cubes at N = 300 and 1000, with
+# k = 8 and 24; in D = 1 it depends much on the points (0.1 to 0.6 for p = 1, 0.9 to 3.8 for p = 2).
 WIDTH_DIMENSIONS = (1.0, 2.0, 3.0, 4.0, 6.0)
 WIDTH_CONSTANTS = {1: (1.0, 0.95, 0.55, 0.4, 0.25), 2: (3.0, 1.9, 1.2, 0.85, 0.52)}
 LEAST_K = 4  # the midpoint is already nearly unbiased there
@@ -215,10 +215,13 @@ def _coefficients(features: Floats, values: Floats) -> Floats:
     if len(values) < PER_FEATURE * features.shape[1]:
         return np.zeros(features.shape[1])
     centred = features - features.mean(axis=0)
-    # Normal equations by einsum, not a tall factorisation: small BLAS calls only, so no thread changes a byte.
+    # Normal equations by einsum, not a tall factorisation: BLAS sees small matrices only, threads none.
     gram = np.einsum("mi,mj->ij", centred, centred)
-    slopes, *_ = np.linalg.lstsq(gram, np.einsum("mi,m->i", centred, values - values.mean()), rcond=1e-12)
-    return np.asarray(slopes)
+    norms = np.sqrt(np.diag(gram))
+    norms[norms == 0] = 1.0  # a coordinate that does not vary; elsewhere units must not decide what is singular
+    moments = np.einsum("mi,m->i", centred, values - values.mean()) / norms
+    slopes, *_ = np.linalg.lstsq(gram / np.outer(norms, norms), moments, rcond=1e-12)
+    return np.asarray(slopes / norms)
 
 
 def _combine(folds: list[_Fold], mass: Floats, p: float) -> Bracket:

@@ -1,0 +1,184 @@
+"""Candidate laws against the theorems' own cases, and their least squares against SciPy and the textbook."""
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from mfstudy.rates import default_laws, law_by_name, least_squares, reference_slopes
+
+SIZES = np.array([10.0, 30.0, 100.0, 400.0, 1500.0, 6000.0])
+
+
+def pinned(dim, moment=None, p=2):
+    """Return what the literature gives: {name: (exponent, log power, log shift)}."""
+    return {law.name: (law.exponent, law.log_power, law.log_shift) for law in reference_slopes(dim, moment, p)}
+
+
+def test_free_laws_are_always_candidates():
+    assert [law.name for law in default_laws()] == ["power", "power-log"]
+    for dim in (1, 2, 3, 4, 6):
+        assert [law.name for law in default_laws(dim)][:2] == ["power", "power-log"]
+        assert default_laws(dim)[2:] == reference_slopes(dim)
+
+
+@pytest.mark.parametrize(
+    ("name", "dim", "expected"),
+    [
+        ("power-log", None, SIZES**-0.7 * np.log(SIZES)),
+        ("power", None, SIZES**-0.7),
+        ("ajtai-komlos-tusnady", 2, np.log(SIZES) / SIZES),
+        ("fournier-guillin", 4, np.log(1 + SIZES) / np.sqrt(SIZES)),
+        ("matching", 6, SIZES ** (-1 / 3)),
+        ("bobkov-ledoux", 1, 1 / SIZES),
+    ],
+)
+def test_shapes_are_the_formulas(name, dim, expected):
+    law = law_by_name(name, dim)
+    np.testing.assert_allclose(law.shape(SIZES, -0.7 if dim is None else None), expected, rtol=1e-13)
+
+
+def test_shape_of_many_exponents_has_one_row_each():
+    exponents = np.array([[-0.5], [-1.0]])
+    expected = np.stack([np.log(SIZES) / np.sqrt(SIZES), np.log(SIZES) / SIZES])
+    np.testing.assert_allclose(law_by_name("power-log").shape(SIZES, exponents), expected, rtol=1e-13)
+
+
+def test_a_free_law_needs_an_exponent():
+    with pytest.raises(ValueError, match="exponent"):
+        law_by_name("power").shape(SIZES)
+
+
+@pytest.mark.parametrize(
+    ("dim", "p", "expected"),
+    [
+        # Theorem 2.1 of Natalini and Paul, D = 2d: N^-1/2, N^-1/2 log N, N^-1/d.
+        (2, 2, (-0.5, 0.0, 0)),
+        (4, 2, (-0.5, 1.0, 1)),
+        (6, 2, (-1 / 3, 0.0, 0)),
+        # Fournier and Guillin, Theorem 1, p = 1: the log sits at D = 2.
+        (1, 1, (-0.5, 0.0, 0)),
+        (2, 1, (-0.5, 1.0, 1)),
+        (3, 1, (-1 / 3, 0.0, 0)),
+    ],
+)
+def test_fournier_guillin_cases(dim, p, expected):
+    law = law_by_name("fournier-guillin", dim, None, p)
+    assert (law.exponent, law.log_power, law.log_shift) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("dim", "p", "name", "expected"),
+    [
+        (1, 2, "bobkov-ledoux", (-1.0, 0.0, 0)),
+        (1, 3, "bobkov-ledoux", (-1.5, 0.0, 0)),
+        (2, 2, "ajtai-komlos-tusnady", (-1.0, 1.0, 0)),
+        (2, 1, "ajtai-komlos-tusnady", (-0.5, 0.5, 0)),
+        (4, 2, "matching", (-0.5, 0.0, 0)),
+        (6, 1, "matching", (-1 / 6, 0.0, 0)),
+    ],
+)
+def test_sharp_laws_of_connected_supports(dim, p, name, expected):
+    assert pinned(dim, None, p)[name] == pytest.approx(expected)
+
+
+def test_the_bound_is_never_faster_than_the_truth():
+    for dim in range(1, 9):
+        for p in (1, 1.5, 2, 3):
+            bound, truth = law_by_name("fournier-guillin", dim, None, p), reference_slopes(dim, None, p)[0]
+            assert bound.exponent >= truth.exponent - 1e-15
+            if bound.exponent == truth.exponent:
+                assert bound.log_power >= truth.log_power
+
+
+def test_the_moment_term_where_it_is_slower():
+    assert pinned(1, 3.0)["fournier-guillin"] == pytest.approx((-1 / 3, 0.0, 0))
+    assert pinned(1, 6.0)["fournier-guillin"] == pytest.approx((-0.5, 0.0, 0))
+    assert pinned(4, 3.5)["fournier-guillin"] == pytest.approx((-1.5 / 3.5, 0.0, 0))
+    assert pinned(4, 8.0)["fournier-guillin"] == pytest.approx((-0.5, 1.0, 1))
+    assert pinned(6, 2.5)["fournier-guillin"] == pytest.approx((-0.2, 0.0, 0))
+
+
+@pytest.mark.parametrize(("dim", "moment"), [(1, 4.0), (4, 4.0), (6, 6 / 4), (1, 2.0), (3, 1.0)])
+def test_excluded_moments_leave_no_pinned_law(dim, moment):
+    assert pinned(dim, moment) == {}
+
+
+def test_finite_moments_have_no_sharp_law_and_an_infinite_order_is_none():
+    assert set(pinned(2, 10.0)) == {"fournier-guillin"}
+    assert pinned(2, np.inf) == pinned(2)
+
+
+def test_excluded_order_of_high_dimension():
+    assert pinned(6, 6 / 5, p=1) == {}
+    assert set(pinned(6, 3.0, p=1)) == {"fournier-guillin"}
+
+
+def test_equal_laws_are_one_entry_with_both_sources():
+    (law,) = reference_slopes(1, p=1)
+    assert law.name == "bobkov-ledoux"
+    assert "Bobkov" in law.source
+    assert "Fournier" in law.source
+    assert law_by_name("fournier-guillin", 1, p=1).exponent == -0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("powr",), ("laws:", "'powr'", "'power'", "power-log")),
+        (("matchings", 3), ("'matching'", "fournier-guillin")),
+        (("matching",), ("laws:", "dim", "allowed: power, power-log")),
+        (("matching", 2), ("dim=2", "ajtai-komlos-tusnady")),
+        (("power", 0), ("dim:",)),
+        (("power", 2.5), ("dim:",)),
+        (("power", 2, -1.0), ("moment:",)),
+        (("power", 2, None, 0.5), ("p:",)),
+    ],
+)
+def test_errors_are_one_line_and_say_what_is_allowed(arguments, words):
+    with pytest.raises(ValueError, match=r"^[a-z]+:") as error:
+        law_by_name(*arguments)
+    message = str(error.value)
+    assert "\n" not in message
+    assert all(word in message for word in words)
+
+
+@pytest.mark.parametrize("name", ["power", "power-log"])
+def test_least_squares_agrees_with_scipy(name):
+    law, rng = law_by_name(name), np.random.default_rng(1)
+    root = np.diag(0.1 * law.shape(SIZES, -0.6)) @ np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    covariance = root @ (np.eye(6) + 0.5) @ root.T
+    rows = 2 * law.shape(SIZES, -0.6) + rng.multivariate_normal(np.zeros(6), covariance, 5)
+    white = np.linalg.inv(np.linalg.cholesky(covariance))
+    constants, exponents = least_squares(law, SIZES, rows, white)
+    for row, constant, exponent in zip(rows, constants, exponents, strict=True):
+        expected, _ = optimize.curve_fit(
+            lambda sizes, c, a: c * law.shape(sizes, a),
+            SIZES,
+            row,
+            p0=(2, -0.6),
+            sigma=covariance,
+            xtol=1e-12,
+            ftol=1e-12,
+        )
+        np.testing.assert_allclose((constant, exponent), expected, rtol=1e-5)
+
+
+def test_least_squares_of_a_pinned_law_is_the_textbook_formula():
+    law, rng = law_by_name("matching", 3), np.random.default_rng(2)
+    root = rng.standard_normal((6, 6))
+    precision = np.linalg.inv(root @ root.T)
+    rows = rng.standard_normal((4, 6)) + 3
+    basis = SIZES ** (-2 / 3)
+    constants, exponents = least_squares(law, SIZES, rows, np.linalg.cholesky(precision).T)
+    np.testing.assert_allclose(constants, rows @ precision @ basis / (basis @ precision @ basis), rtol=1e-9)
+    assert np.all(exponents == -2 / 3)
+
+
+def test_few_steps_from_the_estimate_are_enough_for_a_draw():
+    law, rng = law_by_name("power"), np.random.default_rng(3)
+    truth = SIZES**-0.5
+    rows = truth * (1 + 0.1 * rng.standard_normal((200, 6)))
+    white = np.diag(1 / (0.1 * truth))
+    full = least_squares(law, SIZES, rows, white)
+    short = least_squares(law, SIZES, rows, white, start=(1.0, -0.5), steps=3)
+    np.testing.assert_allclose(short, full, atol=2e-3)
