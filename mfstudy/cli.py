@@ -49,15 +49,19 @@ def main() -> NoReturn:
         _end(str(error), Exit.BAD_INPUT)
     except (DamagedError, DiskFullError) as error:
         _end(str(error), Exit.REMAINS)
-    except InterruptedRunError as error:
+    except (InterruptedRunError, _Terminated) as error:
         _end(str(error), Exit.INTERRUPTED)
     except (KeyboardInterrupt, click.Abort):
         _end("stopped; what is stored stays, running again goes on", Exit.CTRL_C)
 
 
+class _Terminated(BaseException):
+    """SIGTERM; like KeyboardInterrupt no Exception, so that no task takes it for its own failure."""
+
+
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:
     del number, frame
-    raise InterruptedRunError("ended from outside; run the same command again")
+    raise _Terminated("ended from outside; run the same command again")
 
 
 def _end(message: str, code: Exit) -> NoReturn:

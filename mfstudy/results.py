@@ -19,6 +19,10 @@ from mfstudy.store import Store
 from mfstudy.study import Block, Point
 
 
+#: Part of a size's replicates above which, if they failed, the size takes no part in a fit.
+FAILED_FRACTION = 0.01
+
+
 @dataclass(frozen=True)
 class Counts:
     """How many replicates a point has.
@@ -224,9 +228,12 @@ class Results:
         if not -len(self.times) <= time < len(self.times):
             raise InputError(f"time: index {time} is not allowed; allowed: 0 to {len(self.times) - 1}, or -1")
         law = self._attributes["law"]
+        values = self.values(quantity, "estimate", time)
+        # Replicates fail where the value is unusual: a mean over the others is not the mean.
+        values[[row.failed > FAILED_FRACTION * row.done for row in self.counts]] = np.nan
         return fit_rate(
             self.sizes,
-            self.values(quantity, "estimate", time),
+            values,
             dim=law["support_dimension"],
             moment=law["moment_order"],
             p=quantity.p or 1,
@@ -240,19 +247,19 @@ class Results:
 
     def table(self, quantity: Quantity, time: int, fit: Fit) -> dict[str, Any]:
         """Return one entry of `mfstudy fit --json`: plain data, null where a number does not exist."""
-        bracket = (self.values(quantity, "upper", time) - self.values(quantity, "lower", time)) / 2
-        with np.errstate(invalid="ignore"):
-            half = [float(np.nanmean(row)) if np.isfinite(row).any() else None for row in bracket]
+        used = [self.sizes.index(int(size)) for size in fit.sizes]
+        bracket = (self.values(quantity, "upper", time) - self.values(quantity, "lower", time))[used] / 2
         return {
             "observable": quantity.observable,
             "quantity": quantity.name,
             "time": float(self.times[time]),
             "p": quantity.p,
-            "sizes": self.sizes,
-            "replicates": [int(n) for n in np.isfinite(self.values(quantity, "estimate", time)).sum(axis=1)],
+            "sizes": [int(size) for size in fit.sizes],
+            "replicates": [int(count) for count in fit.replicates],
+            "excluded_sizes": [size for size in self.sizes if size not in fit.sizes],
             "mean": _numbers(fit.mean),
             "standard_error": _numbers(fit.standard_error),
-            "bracket_half_width": half,
+            "bracket_half_width": [float(np.nanmean(row)) if np.isfinite(row).any() else None for row in bracket],
             "estimator": fit.estimator,
             "effective_exponent": _number(fit.effective_exponent),
             "effective_exponent_interval": _numbers(fit.effective_exponent_interval),
