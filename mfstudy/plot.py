@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
 from mfstudy.ensemble import Floats
-from mfstudy.fit import Fit, Interval
+from mfstudy.fit import Fit
 from mfstudy.rates import RateLaw, default_laws, reference_slopes
-from mfstudy.results import Quantity, Results
+from mfstudy.results import FAILED_FRACTION, Quantity, Results
+from mfstudy.wording import Interval
 
 #: Normal quantile of a 95 % interval.
 Z95 = 1.959964
-#: Share of failed replicates above which a size is drawn hollow: failures correlate with the value.
-FAILED = 0.01
 #: Single replicates drawn at a size; more would only make the file large.
 SHOWN = 48
 MINUS, DASH = "\u2212", "\u2013"
@@ -226,7 +225,7 @@ def _series(results: Results, quantity: Quantity, time: int, fit: Fit) -> _Serie
     mean, error = means("estimate"), np.full(len(results.sizes), np.nan)
     place = np.searchsorted(results.sizes, fit.sizes)
     mean[place], error[place] = fit.mean, fit.standard_error
-    failing = [row.size for row in results.counts if row.failed > FAILED * row.done]
+    failing = [row.size for row in results.counts if row.failed > FAILED_FRACTION * row.done]
     hollow = np.isnan(error) | np.isin(results.sizes, failing)
     values = results.values(quantity, "estimate", time)
     sizes = np.asarray(results.sizes, dtype=float)

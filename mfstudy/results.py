@@ -18,7 +18,6 @@ from mfstudy.observables import Status
 from mfstudy.store import Store
 from mfstudy.study import Block, Point
 
-
 #: Part of a size's replicates above which, if they failed, the size takes no part in a fit.
 FAILED_FRACTION = 0.01
 
@@ -192,7 +191,7 @@ class Results:
 
     def values(self, quantity: Quantity, role: str = "estimate", time: int = -1) -> Floats:
         """Return the (sizes, replicates) numbers of a role of a quantity; NaN where absent or failed."""
-        return np.asarray(self._dataset[quantity.roles[role]][:, :, time], dtype=float)
+        return np.array(self._dataset[quantity.roles[role]][:, :, time], dtype=float)
 
     @cached_property
     def _dataset(self) -> xr.Dataset:

@@ -14,8 +14,9 @@ ROOT = Path(mfstudy.__file__).parent
 #: Low to high; a module may import its own layer and those before it.
 LAYERS = (
     ("ensemble", "streams"),
-    ("laws", "transport", "rates"),
-    ("systems", "fit"),
+    ("laws", "transport", "rates", "means", "tails", "wording"),
+    ("systems", "candidates"),
+    ("fit",),
     ("meanfield",),
     ("references", "distances"),
     ("observables",),

@@ -17,8 +17,9 @@ from markupsafe import Markup, escape
 from mfstudy import plot
 from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
-from mfstudy.fit import Fit, Interval
+from mfstudy.fit import Fit
 from mfstudy.results import Quantity, Results
+from mfstudy.wording import Interval
 
 #: Lines of failed replicates that the page shows.
 MESSAGES = 8
@@ -81,24 +82,25 @@ def _measured(results: Results) -> Iterator[tuple[Quantity, int, Fit]]:
 
 def _rows(results: Results, quantity: Quantity, time: int, fit: Fit) -> list[dict[str, Any]]:
     """Return one dict of numbers for each size, None where there is none."""
-    table = results.table(quantity, time, fit)
+    half_width = results.table(quantity, time, fit)["bracket_half_width"]
+    replicates = np.isfinite(results.values(quantity, "estimate", time)).sum(axis=1)
     place = {size: i for i, size in enumerate(fit.sizes)}
 
-    def number(column: Floats | None, size: int) -> float | None:
-        value = np.nan if column is None or size not in place else column[place[size]]
-        return float(value) if np.isfinite(value) else None
+    def number(column: Floats | Sequence[float | None] | None, size: int) -> float | None:
+        value = None if column is None or size not in place else column[place[size]]
+        return float(value) if value is not None and np.isfinite(value) else None
 
     return [
         {
             "size": size,
-            "replicates": table["replicates"][i],
+            "replicates": int(count),
             "mean": number(fit.mean, size),
             "standard_error": number(fit.standard_error, size),
-            "bracket_half_width": table["bracket_half_width"][i],
+            "bracket_half_width": number(half_width, size),
             "fitted": number(fit.fitted, size),
             "residual": number(fit.residuals, size),
         }
-        for i, size in enumerate(results.sizes)
+        for size, count in zip(results.sizes, replicates, strict=True)
     ]
 
 

@@ -1,0 +1,140 @@
+"""Means over the sweep, their fitted variances, and what resampling the replicates says about both. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from mfstudy.ensemble import Floats
+from mfstudy.streams import Purpose, stream
+
+LEVEL = 0.95
+RESAMPLES = 999
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Means over the sweep, their fitted variances, and what resampling gives."""
+
+    sizes: Floats
+    mean: Floats
+    variance: Floats  # (n,) of the means, by the variance function
+    relative: Floats  # (n,) variance / mean^2, smoothed by itself
+    white: Floats  # (n, n) whitens the means
+    log_white: Floats  # (n, n) whitens their logarithms
+    draws: Floats  # (RESAMPLES, n) means of the resampled replicates
+    degrees: float  # of freedom in the variances
+
+
+def _variance_function(log_sizes: Floats, variance: Floats, degrees: Floats) -> Floats:
+    """Smooth sample variances to a power of N: slope of log s^2 on log N, then the pooled scale.
+
+    E log s^2 = log sigma^2 + digamma(k/2) - log(k/2) with k degrees of freedom corrects the slope where k
+    varies; a scale from pooling is unbiased for any noise.
+    """
+    kept = variance > 0
+    slope = 0.0
+    if kept.sum() > 1:
+        half = degrees[kept] / 2
+        unbiased = np.log(variance[kept]) - special.digamma(half) + np.log(half)
+        slope = np.polyfit(log_sizes[kept], unbiased, 1, w=np.sqrt(degrees[kept]))[0]
+    shape = np.exp(slope * (log_sizes - log_sizes.mean()))
+    return np.asarray(shape * np.average(variance / shape, weights=degrees))
+
+
+def resampled_means(sizes: Floats, table: Floats, labels: NDArray[np.int64]) -> Means:
+    """Means, fitted variances and bootstrap draws from replicates (by label)."""
+    present = ~np.isnan(table)
+    count = present.sum(axis=1)
+    mean = np.where(present, table, 0.0).sum(axis=1) / count
+    deviation = np.where(present, table - mean[:, None], 0.0) / count[:, None]
+    clusters = _clusters(deviation, present, labels)
+    each = np.sum([_inflation(part) * ((part - part.mean(axis=0)) ** 2).sum(axis=0) for part in clusters], axis=0)
+    degrees = np.sum([(len(part) - 1) * np.any(part != 0, axis=0) for part in clusters], axis=0).astype(float)
+    degrees = np.maximum(degrees, 1.0)
+    log_sizes = np.log(sizes)
+    variance = _variance_function(log_sizes, each * count, degrees) / count
+    relative = _variance_function(log_sizes, each * count / mean**2, degrees) / count
+    # Deviations take the size of the fitted variance: pooling steadies the intervals of few replicates.
+    scale = np.sqrt(np.divide(variance, each, out=np.ones_like(each), where=each > 0))
+    draws = mean + scale * sum(_redrawn(part, index) for index, part in enumerate(clusters))
+    white, log_white = np.diag(variance**-0.5), np.diag(relative**-0.5)
+    return Means(sizes, mean, variance, relative, white, log_white, draws, _degrees(clusters))
+
+
+def _degrees(clusters: tuple[Floats, ...]) -> float:
+    """Degrees of freedom of a pooled variance: labels minus strata, reduced by the excess kurtosis.
+
+    A sample variance of n values of excess kurtosis e has relative variance (2 + e) / n.
+    """
+    columns = [column for part in clusters for column in part.T if np.any(column != 0)]
+    standard = [column[column != 0] / np.sqrt(np.mean(column[column != 0] ** 2)) for column in columns]
+    excess = float(np.mean(np.concatenate(standard) ** 4)) - 3
+    return sum(len(part) - 1 for part in clusters) * 2 / (2 + max(excess, 0.0))
+
+
+def _clusters(deviation: Floats, present: NDArray[np.bool_], labels: NDArray[np.int64]) -> tuple[Floats, ...]:
+    """Sum the deviations of each label, and split the labels into strata that appear at the same sizes.
+
+    Returns arrays (labels of the stratum, n). A label that is alone in its stratum joins the largest one.
+    """
+    unique, inverse = np.unique(labels[present], return_inverse=True)
+    row = np.nonzero(present)[0]
+    total = np.zeros((len(unique), len(deviation)))
+    seen = np.zeros(total.shape, dtype=bool)
+    np.add.at(total, (inverse, row), deviation[present])
+    seen[inverse, row] = True
+    _, stratum, members = np.unique(seen, axis=0, return_inverse=True, return_counts=True)
+    stratum = np.where(members[stratum] == 1, np.argmax(members), stratum)
+    return tuple(total[stratum == index] for index in np.unique(stratum))
+
+
+def _inflation(part: Floats) -> float:
+    """Return n / (n - 1), which makes a variance over n resampled labels unbiased."""
+    return len(part) / (len(part) - 1)
+
+
+def _redrawn(part: Floats, index: int) -> Floats:
+    """Deviations of the means when the labels of a stratum are drawn again, (RESAMPLES, n)."""
+    rng = stream(0, Purpose.BOOTSTRAP, 0, index)
+    touched = np.any(part != 0, axis=0)
+    centred = part[:, touched] - part[:, touched].mean(axis=0)
+    drawn = np.zeros((RESAMPLES, part.shape[1]))
+    chunk = max(1, 4_000_000 // part.size)  # rows drawn at once: bounds the memory
+    for first in range(0, RESAMPLES, chunk):
+        rows = min(chunk, RESAMPLES - first)
+        picks = rng.integers(len(part), size=(rows, len(part)))
+        drawn[first : first + rows, touched] = centred[picks].sum(axis=1)
+    return np.asarray(drawn * np.sqrt(_inflation(part)))
+
+
+def known_means(sizes: Floats, mean: Floats, covariance: Floats) -> Means:
+    """Means of known covariance, with Gaussian draws."""
+    root = np.linalg.cholesky(covariance)
+    noise = stream(0, Purpose.BOOTSTRAP, 0, 0).standard_normal((RESAMPLES, len(mean)))
+    white = np.linalg.inv(root)
+    variance = np.diag(covariance)
+    return Means(sizes, mean, variance, variance / mean**2, white, white * mean, mean + noise @ root.T, np.inf)
+
+
+def effective_exponent_of(means: Means) -> tuple[float, tuple[float, float]]:
+    """Slope of the weighted projection of log E on log N, with its interval.
+
+    E log(mean) = log E - variance / (2 E^2) to leading order: the bias is added back.
+    """
+    x = np.log(means.sizes)
+    design = means.log_white @ np.stack([np.ones_like(x), x - x.mean()], axis=1)
+    weights = (np.linalg.pinv(design) @ means.log_white)[1]
+    slope = float(weights @ (np.log(means.mean) + means.relative / 2))
+    half = half_width((means.draws / means.mean - 1) @ weights, means)
+    return slope, (slope - half, slope + half)
+
+
+def half_width(draws: Floats, means: Means) -> float:
+    """Half the 95 % interval: bootstrap standard error times a Student quantile."""
+    upper = (1 + LEVEL) / 2
+    quantile = special.ndtri(upper) if np.isinf(means.degrees) else special.stdtrit(means.degrees, upper)
+    return float(quantile * draws.std(ddof=1))
