@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import click
 
 from mfstudy import plan as planning
-from mfstudy import report as page
 from mfstudy import study as studies_
 from mfstudy.cluster import EngineError, check_engine
 from mfstudy.components import InputError, fill
@@ -309,6 +308,8 @@ class _Watched(Meter):
 
 def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
     """Say how a run ended; print fits and write the page once nothing is missing."""
+    from mfstudy import report as page  # matplotlib: half a second that only pages need
+
     meter.close(meter.state)
     written = page.write(results) if results.complete else None
     if as_json:
@@ -371,6 +372,8 @@ def fit(store: Path, as_json: bool) -> int:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory.  [default: STORE/report]")
 def report(store: Path, output: Path | None, as_json: bool) -> int:
     """Write the page of a STORE: one self-contained HTML file."""
+    from mfstudy import report as page
+
     written = page.write(Results(store), output)
     if as_json:
         show_json({"report": str(written)})

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Floats
@@ -17,6 +16,9 @@ from mfstudy.fit import Fit, fit_rate
 from mfstudy.observables import Status
 from mfstudy.store import Store
 from mfstudy.study import Block, Point
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 #: Part of a size's replicates above which, if they failed, the size takes no part in a fit.
 FAILED_FRACTION = 0.01
@@ -139,6 +141,15 @@ class Results:
         """Number of stored replicates that did not end with Status.OK."""
         return sum(row.failed for row in self.counts)
 
+    @cached_property
+    def _cube(self) -> Floats:
+        """Every stored number, (sizes, replicates, times, fields), NaN where a block is not there."""
+        depth = max((len(record) for record in self._records.values()), default=0)
+        cube = np.full((len(self._records), depth, len(self.times), len(self.store.fields)), np.nan)
+        for row, record in zip(cube, self._records.values(), strict=True):
+            row[: len(record)] = record
+        return cube
+
     def to_xarray(self) -> xr.Dataset:
         """Return all stored numbers.
 
@@ -148,18 +159,18 @@ class Results:
             Dimensions (size, replicate, time); `status` is -1 where a replicate is not there; every other variable is
             NaN there and where a replicate failed. Attributes say definition and unit.
         """
-        points = list(self._records)
-        depth = max((len(record) for record in self._records.values()), default=0)
-        cube = np.full((len(points), depth, len(self.times), len(self.store.fields)), np.nan)
-        for row, record in zip(cube, self._records.values(), strict=True):
-            row[: len(record)] = record
+        import xarray as xr  # a third of a second that the command line does not need
+
         dims = ("size", "replicate", "time")
-        variables = {name: (dims, cube[..., i], self._describe(name)) for i, name in enumerate(self.store.fields)}
-        status = np.nan_to_num(cube[..., 0], nan=-1).astype(np.int16)
+        fields = enumerate(self.store.fields)
+        variables: dict[str, Any] = {
+            name: (dims, self._cube[..., i].copy(), self._describe(name)) for i, name in fields
+        }
+        status = np.nan_to_num(self._cube[..., 0], nan=-1).astype(np.int16)
         variables["status"] = (dims, status, {"long_name": "how a replicate ended", "codes": _codes()})
         return xr.Dataset(
             variables,
-            coords={"size": [p.size for p in points], "replicate": np.arange(depth), "time": self.times},
+            coords={"size": self.sizes, "replicate": np.arange(status.shape[1]), "time": self.times},
             attrs={"study": self.name, "problem": self._attributes["identity"]},
         )
 
@@ -191,11 +202,7 @@ class Results:
 
     def values(self, quantity: Quantity, role: str = "estimate", time: int = -1) -> Floats:
         """Return the (sizes, replicates) numbers of a role of a quantity; NaN where absent or failed."""
-        return np.array(self._dataset[quantity.roles[role]][:, :, time], dtype=float)
-
-    @cached_property
-    def _dataset(self) -> xr.Dataset:
-        return self.to_xarray()
+        return self._cube[:, :, time, self.store.fields.index(quantity.roles[role])].copy()
 
     @property
     def sizes(self) -> list[int]:

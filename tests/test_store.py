@@ -120,6 +120,16 @@ def test_absent_and_failed_replicates_are_not_numbers(tiny_results):
     assert {row.size: row.done for row in results.counts} == {10: 32, 30: 16, 100: 32, 300: 32}
 
 
+def test_reading_changes_nothing(tiny_results):
+    """A fit leaves sizes out, and callers may write into what they are given; the results stay."""
+    quantity = tiny_results.quantity("empirical")
+    before = tiny_results.values(quantity)
+    tiny_results.values(quantity)[:] = 0
+    tiny_results.to_xarray().empirical_w2_sq[:] = 0
+    tiny_results.fit("empirical")
+    assert (tiny_results.values(quantity) == before).all()
+
+
 def test_refusals(tmp_path, tiny, tiny_results):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):

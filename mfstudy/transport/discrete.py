@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import ot
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
@@ -172,6 +171,8 @@ def solve(costs: Floats, a: Floats, b: Floats, *, central: bool = False) -> Plan
 
 def _simplex(costs: Floats, a: Floats, b: Floats) -> tuple[Floats, Floats, str | None]:
     """Coupling (N, M), potentials (N,) of the rows, and the solver's complaint if it has one."""
+    import ot  # half a second that reading a store does not need
+
     count = len(b)
     masses = [count * a, count * b]
     wholes = [np.rint(mass) for mass in masses]
