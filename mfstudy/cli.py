@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,13 +15,14 @@ import click
 
 from mfstudy import plan as planning
 from mfstudy import study as studies_
-from mfstudy.cluster import EngineError, check_engine
+from mfstudy.cluster import EngineError
 from mfstudy.components import InputError, fill
 from mfstudy.console import Meter, amount, duration, show_fits, show_json, show_table
 from mfstudy.results import Results
-from mfstudy.store import DamagedError, Store, block_length
-from mfstudy.study import Block, Study, Sweep
-from mfstudy.sweep import DiskFullError, InterruptedRunError, finish, timed
+from mfstudy.store import DamagedError, Store, block_length, plan_blocks
+from mfstudy.study import Study, Sweep
+from mfstudy.sweep import DiskError, InterruptedRunError, finish, timed
+from mfstudy.sweep import check as check_options
 from mfstudy.sweep import deepen as ask_for_more
 from mfstudy.sweep import run as run_study
 
@@ -42,12 +44,20 @@ def main() -> NoReturn:
     try:
         code = verbs.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else Exit.DONE)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(Exit.BAD_INPUT)
     except click.UsageError as error:
         _end(error.format_message(), Exit.BAD_INPUT)
     except (InputError, EngineError) as error:
         _end(str(error), Exit.BAD_INPUT)
-    except (DamagedError, DiskFullError) as error:
+    except (DamagedError, DiskError) as error:
         _end(str(error), Exit.REMAINS)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.DONE)
+    except OSError as error:
+        _end(f"{error.filename or 'output'}: {error.strerror or error}", Exit.REMAINS)
     except (InterruptedRunError, _Terminated) as error:
         _end(str(error), Exit.INTERRUPTED)
     except (KeyboardInterrupt, click.Abort):
@@ -68,16 +78,19 @@ def _end(message: str, code: Exit) -> NoReturn:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+_HELP = """Measure how fast N interacting particles converge to their mean field.
+
+\b
+mfstudy run quickstart   run a shipped study, print its rate, write its page
+mfstudy init mine        write a study file to edit
+mfstudy run mine.toml    run it; the same command again goes on where it stopped
+"""
+
+
+@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="mfstudy")
 def verbs() -> None:
-    r"""Measure how fast N interacting particles converge to their mean field.
-
-    \b
-    mfstudy run quickstart        run a shipped study, print its rate, write its page
-    mfstudy init mine             write a study file to edit
-    mfstudy run mine.toml         run it; the same command again goes on where it stopped
-    """
+    """Hold the verbs; `_HELP` is what users see."""
 
 
 def _verb(example: str) -> Callable[[Callable[..., Any]], click.Command]:
@@ -151,6 +164,8 @@ def init(name: str, like: str, as_json: bool) -> int:
 @click.argument("study")
 def check(study: str, as_json: bool) -> int:
     """Read a study and say what it means; compute nothing."""
+    for module in studies_.foreign(study):
+        click.echo(f"imports {module}, which runs its code", err=True)
     table = _overview(studies_.load(study))
     if as_json:
         show_json(table)
@@ -172,12 +187,12 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
     """Predict replicates, core-time, memory and bytes; count what the store already has."""
     loaded = studies_.load(study)
     path = store or Path(f"{loaded.name}.mfstudy")
-    held = Store(path) if (path / "zarr.json").exists() else None
-    blocks = [
-        Block(point, i, block_length(point.size))
-        for point in loaded.sweep.points
-        for i in range(-(-loaded.sweep.replicates // block_length(point.size)))
-    ]
+    held = Store(path) if path.exists() else None
+    if held:
+        held.check_problem(loaded.problem)
+    points, known = loaded.sweep.points, held.points() if held else []
+    lengths = {p: held.length(p) if held and p in known else block_length(p.size) for p in points}
+    blocks = plan_blocks(dict.fromkeys(points, loaded.sweep.replicates), lengths)
     done = {point: held.done(point) for point in held.points()} if held else {}
     seconds = planning.replicate_seconds(loaded.problem, timed(held) if held else {})
     rows = planning.forecast(loaded.problem, blocks, done, seconds)
@@ -271,7 +286,9 @@ def deepen(
     """Ask for more replicates or sizes of a STORE's study, and compute them; nothing stored is computed again."""
     held, meter = Store(store), _Watched()
     request = _request(replicates, sizes)
-    check_engine(on)
+    check_options(on, workers, part)
+    if part is not None and request[1]:
+        raise InputError("--replicates: +K is not allowed with --part; allowed: a number, the same for all parts")
     ask_for_more(held, *request)
     with meter.shown():
         finish(held, on, workers=workers, part=part, progress=meter)
@@ -286,11 +303,11 @@ def _request(replicates: str | None, sizes: str | None) -> tuple[int | None, int
     table: dict[str, Any] = {"sizes": [2], "replicates": 2}
     try:
         if replicates is not None:
-            table["replicates"] = max(int(replicates), 2) if more else int(replicates)
+            table["replicates"] = int(replicates) + (1 if more else 0)  # +1 is allowed, +0 is not
         if sizes is not None:
             table["sizes"] = [int(size) for size in sizes.split(",")]
-    except ValueError as error:
-        raise InputError(f"deepen: {error}; allowed: integers, and +K for --replicates") from None
+    except ValueError:
+        raise InputError("deepen: not an integer; allowed: integers, and +K for --replicates") from None
     sweep: Sweep = fill(Sweep, table, "deepen")
     count = sweep.replicates if replicates is not None else None
     return (None if more else count), (int(replicates or 0) if more else 0), (sweep.sizes if sizes else ())
@@ -311,6 +328,8 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
     from mfstudy import report as page  # matplotlib: half a second that only pages need
 
     meter.close(meter.state)
+    if results.complete and not as_json:
+        show_fits(results)
     written = page.write(results) if results.complete else None
     if as_json:
         show_json(
@@ -325,11 +344,13 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
             }
         )
     elif written:
-        show_fits(results)
         click.echo(f"page: {written}")
     else:
         click.echo(f"not complete: {results.store.path} lacks blocks; run the other parts, or run again")
-    return Exit.REMAINS if meter.state.failures or results.failed else Exit.DONE
+    if meter.state.failures or results.failed:
+        return Exit.REMAINS
+    unknown = written is not None and any(fitted.verdict == "not-measurable" for _, _, fitted in results.fits())
+    return Exit.NOT_MEASURABLE if unknown else Exit.DONE
 
 
 _STORE = click.argument("store", type=click.Path(path_type=Path))

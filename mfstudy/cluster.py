@@ -6,16 +6,21 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import dask
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
+from distributed.system import MEMORY_LIMIT
 
 from mfstudy.components import InputError, nearest
 
 ENGINES = ("local",)
+#: Memory of a worker before it has a task.
+WORKER_BYTES = 3e8
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -39,8 +44,28 @@ def check_engine(on: str) -> None:
         raise InputError(f"--on: unknown engine '{on}'; allowed: {', '.join(ENGINES)}{nearest(on, ENGINES)}")
 
 
+def capacity(memory: float) -> int:
+    """Return how many workers this machine carries: its cores, or fewer where a task needs much memory (bytes)."""
+    return max(1, min(int(CPU_COUNT), int(MEMORY_LIMIT // (WORKER_BYTES + memory))))
+
+
+@dataclass(frozen=True)
+class Workers:
+    """What a sweep computes with.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    alive : callable
+        alive() -> bool: whether scheduler and workers are there.
+    """
+
+    client: Client
+    alive: Callable[[], bool]
+
+
 @contextmanager
-def connect(on: str, workers: int) -> Iterator[Client]:
+def connect(on: str, workers: int) -> Iterator[Workers]:
     """Give a client with its workers, one process and one thread each; stop them on leaving.
 
     The scheduler lives in this process. Workers are started by their command line and not by multiprocessing, so
@@ -68,7 +93,7 @@ def connect(on: str, workers: int) -> Iterator[Client]:
         process = _start_workers(cluster.scheduler_address, workers, Path(scratch))
         try:
             _wait(client, process, Path(scratch))
-            yield client
+            yield Workers(client, lambda: client.status == "running" and process.poll() is None)
         finally:
             process.terminate()
             try:
@@ -81,9 +106,13 @@ def connect(on: str, workers: int) -> Iterator[Client]:
 def _start_workers(address: str, workers: int, scratch: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dask", "worker", address, "--nworkers", str(workers), "--nthreads", "1"]
     command += [
+        "--memory-limit",
+        "0",  # `capacity` has shared the memory out; a nanny would kill below what a task may need
         "--host",
         "127.0.0.1",
         "--no-dashboard",
+        "--dashboard-address",
+        "127.0.0.1:0",  # without a dashboard too, a worker serves its health there, by default to everybody
         "--local-directory",
         str(scratch),
         "--death-timeout",

@@ -11,15 +11,29 @@ import difflib
 import hashlib
 import importlib
 import importlib.util
-import math
 import pkgutil
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-FOLDERS = ("systems", "laws", "references", "observables", "distances")
+#: Folder -> the method that its components must have.
+FOLDERS = {
+    "systems": "advance",
+    "laws": "on",
+    "references": "solve",
+    "observables": "measure",
+    "distances": "between",
+}
+
+#: Magnitudes of numbers in studies: their powers stay far from overflow and underflow.
+SMALLEST, LARGEST = 1e-30, 1e30
+
+_DOTTED = re.compile(r"\w+(\.\w+)+")
+#: Hash of the source of each module from outside the package, as it was when it was imported.
+_imported: dict[str, str] = {}
 
 
 class InputError(ValueError):
@@ -61,17 +75,26 @@ def component_class(module: types.ModuleType) -> type[Any]:
 
 
 def _module(folder: str, kind: str, where: str) -> types.ModuleType:
-    if "." in kind:
-        try:
-            return importlib.import_module(kind)
-        except ImportError as error:
-            raise InputError(f"{where}.kind: cannot import '{kind}': {error}") from None
+    if _DOTTED.fullmatch(kind):
+        return _outside(kind, where)
     known = kinds(folder)
     if kind not in known:
         raise InputError(
             f"{where}.kind: unknown kind '{kind}'; allowed: {', '.join(known)} or a dotted module{nearest(kind, known)}"
         )
     return importlib.import_module(f"mfstudy.{folder}.{kind}")
+
+
+def _outside(kind: str, where: str) -> types.ModuleType:
+    """Import a component's module from outside the package; its source must stay what it was at first import."""
+    try:
+        module = importlib.import_module(kind)
+    except Exception as error:  # whatever somebody else's module does
+        raise InputError(f"{where}.kind: cannot import '{kind}': {type(error).__name__}: {error}") from None
+    source = _source_hash(kind)
+    if _imported.setdefault(kind, source) != source:
+        raise InputError(f"{where}.kind: '{kind}' was edited after it was imported; start Python again")
+    return module
 
 
 def build(folder: str, table: object, where: str) -> Any:
@@ -99,6 +122,11 @@ def build(folder: str, table: object, where: str) -> Any:
     if not isinstance(kind, str):
         raise InputError(f"{where}.kind: {kind!r} is not a name; allowed: {', '.join(kinds(folder))}")
     cls = component_class(_module(folder, kind, where))
+    if not callable(getattr(cls, FOLDERS[folder], None)) or not isinstance(getattr(cls, "scheme", None), int):
+        raise InputError(
+            f"{where}.kind: '{kind}' is no component of '{folder}';"
+            f" allowed: a dataclass with a method '{FOLDERS[folder]}' and an integer 'scheme'"
+        )
     return fill(cls, {key: value for key, value in table.items() if key != "kind"}, where)
 
 
@@ -137,7 +165,7 @@ def convert(value: object, hint: Any, metadata: Mapping[str, Any], where: str) -
     if "component" in metadata:
         return build(metadata["component"], value, where)
     hint = _bare(hint)
-    refused = InputError(f"{where}: {value!r} is not allowed; allowed: {_allowed(hint, metadata)}")
+    refused = InputError(f"{where}: {_shown(value)} is not allowed; allowed: {_allowed(hint, metadata)}")
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise refused
@@ -155,6 +183,15 @@ def convert(value: object, hint: Any, metadata: Mapping[str, Any], where: str) -
     return hint(value)
 
 
+def _shown(value: object) -> str:
+    """Return a value as messages show it: not longer than a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = "this number"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _bare(hint: Any) -> Any:
     """Strip `| None` from a type hint: TOML has no null, an optional key is left out."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -164,11 +201,11 @@ def _bare(hint: Any) -> Any:
 
 def _in_range(value: float, metadata: Mapping[str, Any]) -> bool:
     return (
-        math.isfinite(value)
-        and value > metadata.get("above", -math.inf)
-        and value >= metadata.get("minimum", -math.inf)
-        and value < metadata.get("below", math.inf)
-        and value <= metadata.get("maximum", math.inf)
+        (value == 0 or SMALLEST <= abs(value) <= LARGEST)  # false for NaN, and for integers beyond all floats
+        and value > metadata.get("above", -LARGEST)
+        and value >= metadata.get("minimum", -LARGEST)
+        and value < metadata.get("below", LARGEST)
+        and value <= metadata.get("maximum", LARGEST)
     )
 
 
@@ -183,7 +220,7 @@ def _allowed(hint: Any, metadata: Mapping[str, Any]) -> str:
         return f"a list, each entry {_allowed(typing.get_args(hint)[0], metadata)}"
     noun = {float: "a finite number", int: "an integer", str: "a string", bool: "true or false"}[hint]
     words = (("above", ">"), ("minimum", ">="), ("below", "<"), ("maximum", "<="))
-    bounds = [f"{sign} {metadata[key]:g}" for key, sign in words if key in metadata]
+    bounds = [f"{sign} {metadata[key]}" for key, sign in words if key in metadata]
     return " ".join([noun, " and ".join(bounds)]).strip()
 
 
@@ -199,7 +236,7 @@ def describe(component: Any) -> dict[str, Any]:
         "scheme": type(component).scheme,
     }
     if not inside:
-        table["source"] = source_hash(module)
+        table["source"] = _imported[module]
     for field in dataclasses.fields(component):
         value = getattr(component, field.name)
         if value != field.default or dataclasses.is_dataclass(value):  # a nested component's scheme always counts
@@ -215,9 +252,18 @@ def _plain(value: Any) -> Any:
     return value + 0.0 if isinstance(value, float) else value  # -0.0 and 0.0 are one number
 
 
-def source_hash(module: str) -> str:
-    """Return the SHA-256 of the source file of a module."""
+def _source_hash(module: str) -> str:
+    """Return the SHA-256 of the source file of a module; what that imports in turn is the author's to version."""
     spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         raise InputError(f"module '{module}' has no source file, so its identity is not defined")
     return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+
+
+def foreign(table: Any) -> list[str]:
+    """Return the dotted kinds that a study's tables name, without importing anything."""
+    if isinstance(table, Mapping):
+        kind = table.get("kind")
+        own = [kind] if isinstance(kind, str) and _DOTTED.fullmatch(kind) else []
+        return own + [name for value in table.values() for name in foreign(value)]
+    return [name for value in table for name in foreign(value)] if isinstance(table, list) else []

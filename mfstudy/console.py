@@ -78,7 +78,9 @@ class Meter:
         if state.computed == 0 or spent <= 0:
             return "time left: not known yet"
         left = elapsed * max(state.seconds_left, 0.0) / spent
-        return f"{state.computed / elapsed:.1f} blocks/s, {duration(left)} left"
+        rate = state.computed / elapsed
+        pace = f"{rate:.1f} blocks/s" if rate >= 1 else f"{1 / rate:.1f} s a block"
+        return f"{pace}, {duration(left)} left"
 
     def _say(self, line: str) -> None:
         if self.bar is not None:
@@ -117,7 +119,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 160
+    width = None if sys.stdout is not None and sys.stdout.isatty() else 160
     Console(width=width, highlight=False).print(table)
 
 

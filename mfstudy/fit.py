@@ -9,7 +9,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mfstudy.candidates import Candidate, fit_law, p_value_of, weighted
+from mfstudy.candidates import (
+    MISFIT,
+    Candidate,
+    disagree,
+    exponents_of,
+    fit_law,
+    log_powers,
+    p_value_of,
+    pinned_power,
+    plausible_among,
+    power_of,
+    weighted,
+)
 from mfstudy.ensemble import Floats
 from mfstudy.means import Means, effective_exponent_of, known_means, resampled_means
 from mfstudy.rates import RateLaw, default_laws, law_by_name
@@ -18,8 +30,6 @@ from mfstudy.wording import Interval, cite, sweep_range
 
 Verdict = Literal["rate", "undecided", "zero", "not-measurable"]
 
-PLAUSIBLE = 0.05  # AICc weight above which a law takes part in the verdict
-MISFIT = 1e-3  # chi^2 probability below which no candidate describes the means, and no law is decided
 NOISE = 1.0  # standard error over mean from which linearised errors mean nothing
 
 
@@ -30,9 +40,10 @@ class Fit:
     Parameters
     ----------
     verdict : str
-        "rate"; "undecided" where laws of AICc weight above 5 % disagree on the log, or none describes the means;
-        "zero" for values all identically zero; "not-measurable" with the reason in `text`. In the last two no
-        number is given.
+        "rate"; "undecided" where plausible laws disagree on the log, or one has its power of N outside the interval
+        of the heaviest, or none describes the means; "zero" for values all identically zero; "not-measurable" with
+        the reason in `text`. In the last two no number is given. Plausible are laws of AICc weight above 5 %, and
+        those of two terms that the means do not reject.
     text : str
         A few sentences to cite.
     sizes, mean, standard_error : (n,) arrays
@@ -44,12 +55,14 @@ class Fit:
     law : str or None
         The candidate of the largest AICc weight.
     exponent, exponent_interval : float and pair, or None
-        Power of N with the law's log; for a pinned law those of the same law with the exponent free. The
-        interval is the union over laws of weight above 5 % where they disagree on the log.
+        Power of N with the law's other terms; for a pinned law those of the same law with the exponent free. The
+        interval is the union over the plausible laws when undecided, with the powers that those of two terms pin.
     log_power : float or None
-        Power of log N in the law, None when undecided.
+        Power of log N in the law, None where the plausible laws disagree on it or none describes the means.
     constant, constant_interval : float and pair, or None
-        Constant of the law, in the unit of the values.
+        Constant C of the law, in the unit of the values.
+    second_constant : float or None
+        c of a law with a second term, dimensionless.
     weights : dict
         AICc weight of each candidate; they sum to 1 and are neither odds nor probabilities.
     p_value : float or None
@@ -74,6 +87,7 @@ class Fit:
     log_power: float | None = None
     constant: float | None = None
     constant_interval: Interval | None = None
+    second_constant: float | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     p_value: float | None = None
     fitted: Floats | None = None
@@ -249,14 +263,18 @@ def _obstacle(
 
 def _infer(means: Means, replicates: NDArray[np.int64], laws: Sequence[RateLaw]) -> Fit:
     """Turn means into effective exponent, law, exponent, constant and verdict."""
-    candidates = weighted([fit_law(law, means) for law in laws], len(means.sizes))
-    best = max(candidates, key=lambda candidate: candidate.weight)
-    plausible = [candidate for candidate in candidates if candidate.weight > PLAUSIBLE]
-    p_value = p_value_of(best, means)
-    undecided = p_value < MISFIT or len({candidate.law.log_power for candidate in plausible}) > 1
-    ends = [candidate.exponent_interval for candidate in (plausible if undecided else [best])]
-    effective, effective_interval = effective_exponent_of(means)
+    fitted = [fit_law(law, means) for law in laws]
     error = np.sqrt(means.variance)
+    if all(candidate.constant <= 0 for candidate in fitted):
+        reason = f"the constant of {', '.join(law.name for law in laws)} is not positive"
+        return _not_measurable(reason, means.sizes, means.mean, error, replicates)
+    candidates = weighted(fitted, len(means.sizes))
+    best = max(candidates, key=lambda candidate: candidate.weight)
+    plausible = plausible_among(candidates, means)
+    p_value = p_value_of(best, means)
+    misfit = p_value < MISFIT
+    undecided = misfit or disagree(best, plausible)
+    effective, effective_interval = effective_exponent_of(means)
     fit = Fit(
         verdict="undecided" if undecided else "rate",
         text="",
@@ -268,10 +286,11 @@ def _infer(means: Means, replicates: NDArray[np.int64], laws: Sequence[RateLaw])
         effective_exponent_interval=effective_interval,
         law=best.law.name,
         exponent=best.exponent,
-        exponent_interval=(min(low for low, _ in ends), max(high for _, high in ends)),
-        log_power=None if undecided else best.law.log_power,
+        exponent_interval=exponents_of(plausible) if undecided else best.exponent_interval,
+        log_power=None if misfit or len(log_powers(plausible)) > 1 else best.law.log_power,
         constant=best.constant,
         constant_interval=best.constant_interval,
+        second_constant=best.second_constant,
         weights={candidate.law.name: candidate.weight for candidate in candidates},
         p_value=p_value,
         fitted=best.fitted,
@@ -284,26 +303,14 @@ def _text(fit: Fit, best: Candidate, plausible: Sequence[Candidate]) -> str:
     """Return the finding in one to three sentences, with 95 % intervals."""
     effective = f"effective exponent {cite(fit.effective_exponent, fit.effective_exponent_interval)}"
     where = f"{sweep_range(fit.sizes, fit.replicates)}, 95 % intervals"
-    named = "; ".join(f"{_power(each)}, AICc weight {each.weight:.2f}" for each in plausible)
+    named = "; ".join(f"{power_of(each)}, AICc weight {each.weight:.2f}" for each in plausible)
     if fit.p_value is not None and fit.p_value < MISFIT:
         wrong = f"no candidate law describes the means (chi^2 probability < {MISFIT:g}), the nearest:"
-        return f"Over {where}: {effective}; {wrong} {named}.{_pinned(best)}"
-    if fit.verdict == "undecided":
+        return f"Over {where}: {effective}; {wrong} {named}.{pinned_power(best)}"
+    if fit.verdict == "undecided" and len(plausible) > 1:
         return f"Over {where}: {effective}; the law is undecided between {named}."
-    constant = f"C = {cite(fit.constant, fit.constant_interval, relative=True)}"
-    return f"Over {where}: {_power(best)}, {constant}, {effective}.{_pinned(best)}"
-
-
-def _power(candidate: Candidate) -> str:
-    """Name the law and its power of N."""
-    law = candidate.law
-    return f"{law.twin.formula} ({law.name}) with a = {cite(candidate.exponent, candidate.exponent_interval)}"
-
-
-def _pinned(best: Candidate) -> str:
-    """Say whether the power that a law pins lies in the interval of the free one."""
-    if best.law.exponent is None:
-        return ""
-    low, high = best.exponent_interval
-    consistent = "consistent" if low <= best.law.exponent <= high else "not consistent"
-    return f" The pinned law {best.law.formula} ({best.law.source}) is {consistent} with it."
+    if fit.verdict == "undecided":
+        held = f"which describes the means too (chi^2 probability {fit.p_value:.2g})"
+        return f"Over {where}: {effective}; the exponent is undecided: {power_of(best)}, {held}."
+    constant = f"C = {cite(fit.constant, fit.constant_interval, relative=(fit.constant_interval or (0,))[0] > 0)}"
+    return f"Over {where}: {power_of(best)}, {constant}, {effective}.{pinned_power(best)}"

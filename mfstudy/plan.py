@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from mfstudy.observables import stored_fields
 from mfstudy.study import Block, Point, Problem
 
 #: Aim for tasks of about this many seconds: far above the scheduler's 2-3 ms, far below a working day.
@@ -107,6 +108,13 @@ def tasks(blocks: Iterable[Block], seconds: Callable[[Point], float]) -> list[Ta
     return sorted(packed, key=lambda task: (-task.seconds / len(task.blocks), task.blocks[0]))
 
 
+def memory(problem: Problem, blocks: Iterable[Block]) -> float:
+    """Return the peak bytes of a worker that computes the largest of the blocks."""
+    sizes = {block.point.size for block in blocks}
+    phase = problem.system.phase
+    return max((o.budget(size, phase).memory for size in sizes for o in problem.observables), default=0.0)
+
+
 def forecast(
     problem: Problem,
     wanted: Iterable[Block],
@@ -119,16 +127,14 @@ def forecast(
         blocks = list(group)
         length = blocks[0].length
         left = len(missing(blocks, done))
-        fields = 2 + sum(len(o.fields) for o in problem.observables)
-        phase = problem.system.phase
-        memory = max(o.budget(point.size, phase).memory for o in problem.observables)
+        fields = 2 + sum(len(stored_fields(o)) for o in problem.observables)
         rows.append(
             Forecast(
                 point=point,
                 replicates=len(blocks) * length,
                 done=(len(blocks) - left) * length,
                 seconds=left * length * seconds(point),
-                memory=memory,
+                memory=memory(problem, blocks),
                 stored=float(len(blocks) * (length * len(problem.time.save) * fields * 8 + 4)),
             )
         )

@@ -1,4 +1,4 @@
-"""One block of replicates: a pure function of (problem, block)."""
+"""One block of replicates: a pure function of (problem, solved reference, block)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mfstudy.ensemble import Ensemble, Floats
+from mfstudy.ensemble import Floats
 from mfstudy.meanfield import MeanField
-from mfstudy.observables import Observable, Status, View
+from mfstudy.observables import Observable, Status, View, stored_fields
 from mfstudy.streams import Purpose, stream
 from mfstudy.study import Block, Problem
 from mfstudy.transport.bracket import UncertifiedError
@@ -24,9 +24,9 @@ class BlockRecord:
     Parameters
     ----------
     values : (replicates, times, fields) array
-        In the order of `field_names`; NaN where a replicate did not end with Status.OK.
+        In the order of `field_names`; an observable that did not end with Status.OK has NaN in its own fields.
     messages : list of str
-        One line for each replicate and time that failed.
+        One line for each failure.
     """
 
     values: Floats
@@ -34,17 +34,23 @@ class BlockRecord:
 
 
 def field_names(problem: Problem) -> tuple[str, ...]:
-    """Return the names of the stored fields: status, particle count, then every observable's, prefixed by its label."""
-    names = [f"{o.label}_{f.name}" for o in problem.observables for f in o.fields]
+    """Return the names of the stored fields: of the run, then of every observable, prefixed by its label."""
+    names = [f"{o.label}_{f.name}" for o in problem.observables for f in stored_fields(o)]
     return ("status", "particles", *names)
 
 
-def run_block(problem: Problem, block: Block) -> BlockRecord:
+def run_block(problem: Problem, meanfield: MeanField, block: Block) -> BlockRecord:
     """Compute every number of a block.
 
     The same arguments give the same bytes, whatever runs beside it: one BLAS thread, addressed streams.
+
+    Parameters
+    ----------
+    problem : Problem
+    meanfield : MeanField
+        The problem's solved reference.
+    block : Block
     """
-    meanfield = problem.reference.solve(problem.system, problem.initial)
     record = BlockRecord(np.full((block.length, len(problem.time.save), len(field_names(problem))), np.nan))
     with threadpool_limits(1):
         for row, replicate in enumerate(range(block.first, block.first + block.length)):
@@ -62,30 +68,39 @@ def _replicate(
     now = 0.0
     for index, time in enumerate(problem.time.save):
         state, now = problem.system.advance(state, now, time - now), time
-        view = View(state.measure(problem.system.phase), meanfield.at(time), index, streams)
-        yield _fields(problem.observables, view, state, f"replicate {replicate}, t = {time:g}", messages)
+        where = f"replicate {replicate}, t = {time:g}"
+        status = Status.OK
+        if not np.isfinite(state.points).all():
+            status = Status.FAILED
+            messages.append(f"{where}: a particle is not finite")
+        elif time > meanfield.valid_until:
+            status = Status.THEORY_STOPPED
+            messages.append(f"{where}: the reference is valid until t = {meanfield.valid_until:g}")
+        numbers = [float(status), float(state.size)]
+        view = None
+        if status is Status.OK:
+            view = View(state.measure(problem.system.phase), meanfield.at(time), index, streams)
+        for observable in problem.observables:
+            numbers.extend(_measured(observable, view, status, where, messages))
+        yield numbers
 
 
 def _stream(seed: int, size: int, replicate: int, purpose: Purpose, *sub: int) -> np.random.Generator:
     return stream(seed, purpose, size, replicate, *sub)
 
 
-def _fields(
-    observables: tuple[Observable, ...], view: View, state: Ensemble, where: str, messages: list[str]
-) -> list[float]:
-    """Return status, particle count and the observables' numbers; one that fails leaves NaN and a status."""
-    status = Status.OK
-    numbers: list[float] = []
-    for observable in observables:
-        try:
-            if not np.isfinite(view.particles.points).all():
-                raise UncertifiedError("a particle is not finite")
-            values = observable.measure(view)
-            if not np.isfinite(values).all():
-                raise UncertifiedError("a value is not finite")
-        except UncertifiedError as error:
-            status = Status.FAILED
-            messages.append(f"{where}: {observable.label}: {error}")
-            values = (np.nan,) * len(observable.fields)
-        numbers.extend(values)
-    return [float(status), float(state.size), *numbers]
+def _measured(
+    observable: Observable, view: View | None, status: Status, where: str, messages: list[str]
+) -> tuple[float, ...]:
+    """Return status and numbers of one observable; where it fails, NaN under a status."""
+    nothing = (np.nan,) * len(observable.fields)
+    if view is None:
+        return (float(status), *nothing)
+    try:
+        values = observable.measure(view)
+        if not np.isfinite(values).all():
+            raise UncertifiedError("a value is not finite")
+    except UncertifiedError as error:
+        messages.append(f"{where}: {observable.label}: {error}")
+        return (float(Status.FAILED), *nothing)
+    return (float(Status.OK), *values)

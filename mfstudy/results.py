@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
 from mfstudy.observables import Status
-from mfstudy.store import Store
+from mfstudy.store import DamagedError, Store
 from mfstudy.study import Block, Point
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Counts:
     done : int
         Stored, however they ended.
     failed : int
-        Of these, not ended with Status.OK at every save time.
+        Of these, not ended with Status.OK in every observable at every save time.
     """
 
     size: int
@@ -59,7 +60,9 @@ class Quantity:
         Order of the power W_p^p.
     definition, unit : str
     roles : dict
-        Role -> name of the variable: "estimate", "lower", "upper", "standard_error", ...
+        Role -> name of the variable: "estimate", "lower", "upper", "standard_error", "status", ...
+    per_run : bool
+        Whether there is one number for the whole run, stored with each save time.
     """
 
     observable: str
@@ -68,6 +71,7 @@ class Quantity:
     definition: str
     unit: str
     roles: dict[str, str]
+    per_run: bool
 
 
 class Results:
@@ -95,25 +99,33 @@ class Results:
     @property
     def quantities(self) -> list[Quantity]:
         """What was measured, in the study's order."""
-        found = []
-        for table in self._attributes["observables"]:
-            roles = {f["role"]: f"{table['label']}_{f['name']}" for f in table["fields"]}
-            estimate = next(f for f in table["fields"] if f["role"] == "estimate")
-            found.append(
-                Quantity(
-                    observable=table["label"],
-                    name=roles["estimate"],
-                    p=table["p"],
-                    definition=estimate["definition"],
-                    unit=estimate["unit"],
-                    roles=roles,
-                )
+        return [
+            Quantity(
+                observable=table["label"],
+                name=f"{table['label']}_{estimate['name']}",
+                p=table["p"],
+                definition=estimate["definition"],
+                unit=estimate["unit"],
+                roles={
+                    f["role"]: f"{table['label']}_{f['name']}"
+                    for f in table["fields"]
+                    if f["quantity"] == estimate["quantity"] or f["role"] == "status"
+                },
+                per_run=estimate["per"] == "run",
             )
-        return found
+            for table in self._attributes["observables"]
+            for estimate in table["fields"]
+            if estimate["role"] == "estimate"
+        ]
 
     @cached_property
     def _records(self) -> dict[Point, Floats]:
-        return {point: self.store.read(point) for point in self.store.points()}
+        records = {point: self.store.read(point) for point in self.store.points()}
+        for point, record in records.items():
+            sizes = record[:, :, self.store.fields.index("particles")]
+            if not np.all(np.isnan(sizes) | (sizes == point.size)):
+                raise DamagedError(f"{self.store.path}/record/{point.id}: holds blocks of another size")
+        return records
 
     @cached_property
     def _wanted(self) -> list[Block]:
@@ -122,19 +134,26 @@ class Results:
     @cached_property
     def counts(self) -> list[Counts]:
         """Replicates wanted, done and failed at each size."""
+        wanted = collections.Counter(block.point for block in self._wanted)
         rows = []
         for point, record in self._records.items():
-            status = record[:, :, 0]
-            done = ~np.isnan(status).any(axis=1)
-            failed = done & (status != Status.OK).any(axis=1)
-            wanted = sum(block.length for block in self._wanted if block.point == point)
-            rows.append(Counts(point.size, wanted, int(done.sum()), int(failed.sum())))
+            status = record[:, :, self._status_fields]
+            done = ~np.isnan(status).any(axis=(1, 2))
+            failed = done & (status != Status.OK).any(axis=(1, 2))
+            rows.append(
+                Counts(point.size, wanted[point] * self.store.length(point), int(done.sum()), int(failed.sum()))
+            )
         return rows
 
     @property
+    def _status_fields(self) -> list[int]:
+        return [i for i, name in enumerate(self.store.fields) if name == "status" or name.endswith("_status")]
+
+    @property
     def complete(self) -> bool:
-        """Whether every wanted block is stored."""
-        return all(row.done >= row.wanted for row in self.counts)
+        """Whether something is wanted, and all of it is stored."""
+        done = {point: self.store.done(point) for point in self._records}
+        return bool(self._wanted) and all(b.index in done.get(b.point, ()) for b in self._wanted)
 
     @property
     def failed(self) -> int:
@@ -156,8 +175,8 @@ class Results:
         Returns
         -------
         xarray.Dataset
-            Dimensions (size, replicate, time); `status` is -1 where a replicate is not there; every other variable is
-            NaN there and where a replicate failed. Attributes say definition and unit.
+            Dimensions (size, replicate, time). A status is -1 where a replicate is not there; an observable's numbers
+            are NaN there and where its own status is not 1. Attributes say definition and unit.
         """
         import xarray as xr  # a third of a second that the command line does not need
 
@@ -166,11 +185,12 @@ class Results:
         variables: dict[str, Any] = {
             name: (dims, self._cube[..., i].copy(), self._describe(name)) for i, name in fields
         }
-        status = np.nan_to_num(self._cube[..., 0], nan=-1).astype(np.int16)
-        variables["status"] = (dims, status, {"long_name": "how a replicate ended", "codes": _codes()})
+        for i in self._status_fields:
+            codes = np.nan_to_num(self._cube[..., i], nan=-1).astype(np.int16)
+            variables[self.store.fields[i]] = (dims, codes, {"long_name": "how it ended", "codes": _codes()})
         return xr.Dataset(
             variables,
-            coords={"size": self.sizes, "replicate": np.arange(status.shape[1]), "time": self.times},
+            coords={"size": self.sizes, "replicate": np.arange(self._cube.shape[1]), "time": self.times},
             attrs={"study": self.name, "problem": self._attributes["identity"]},
         )
 
@@ -209,6 +229,16 @@ class Results:
         """The sizes N, increasing."""
         return [point.size for point in self._records]
 
+    def excluded(self, quantity: Quantity, time: int = -1) -> list[int]:
+        """Return the sizes at which more than 1 % of the replicates failed: they take no part in a fit.
+
+        Replicates fail where the value is unusual, so that a mean over the others is not the mean.
+        """
+        status = self.values(quantity, "status", time)
+        done = (~np.isnan(status)).sum(axis=1)
+        failed = (~np.isnan(status) & (status != Status.OK)).sum(axis=1)
+        return [size for size, n, bad in zip(self.sizes, done, failed, strict=True) if bad > FAILED_FRACTION * n]
+
     def fit(self, observable: str, time: int = -1, *, p: float | None = None) -> Fit:
         """Infer the rate of an observable's mean over the sweep.
 
@@ -230,26 +260,29 @@ class Results:
         InputError
             If the observable or the time does not exist.
         """
-        quantity = self.quantity(observable, p)
+        return self.fit_of(self.quantity(observable, p), time)
+
+    def fit_of(self, quantity: Quantity, time: int = -1) -> Fit:
+        """Infer the rate of a quantity; as `fit`."""
         if not -len(self.times) <= time < len(self.times):
             raise InputError(f"time: index {time} is not allowed; allowed: 0 to {len(self.times) - 1}, or -1")
-        law = self._attributes["law"]
         values = self.values(quantity, "estimate", time)
-        # Replicates fail where the value is unusual: a mean over the others is not the mean.
-        values[[row.failed > FAILED_FRACTION * row.done for row in self.counts]] = np.nan
-        return fit_rate(
-            self.sizes,
-            values,
-            dim=law["support_dimension"],
-            moment=law["moment_order"],
-            p=quantity.p or 1,
-        )
+        values[np.isin(self.sizes, self.excluded(quantity, time))] = np.nan
+        return fit_rate(self.sizes, values, **self.sampling(quantity))
+
+    def sampling(self, quantity: Quantity) -> dict[str, Any]:
+        """Return what decides which laws of the literature apply: none where the quantity is no transport cost."""
+        if quantity.p is None:
+            return {}
+        law = self._attributes["law"]
+        return {"dim": law["support_dimension"], "moment": law["moment_order"], "p": quantity.p}
 
     def fits(self) -> Iterator[tuple[Quantity, int, Fit]]:
         """Yield the fit of every quantity at every save time."""
         for quantity in self.quantities:
-            for time in range(len(self.times)):
-                yield quantity, time, self.fit(quantity.observable, time, p=quantity.p)
+            last = len(self.times) - 1
+            for time in [last] if quantity.per_run else range(len(self.times)):
+                yield quantity, time, self.fit_of(quantity, time)
 
     def table(self, quantity: Quantity, time: int, fit: Fit) -> dict[str, Any]:
         """Return one entry of `mfstudy fit --json`: plain data, null where a number does not exist."""
@@ -262,7 +295,7 @@ class Results:
             "p": quantity.p,
             "sizes": [int(size) for size in fit.sizes],
             "replicates": [int(count) for count in fit.replicates],
-            "excluded_sizes": [size for size in self.sizes if size not in fit.sizes],
+            "excluded_sizes": self.excluded(quantity, time),
             "mean": _numbers(fit.mean),
             "standard_error": _numbers(fit.standard_error),
             "bracket_half_width": [float(np.nanmean(row)) if np.isfinite(row).any() else None for row in bracket],

@@ -21,8 +21,9 @@ import hashlib
 import itertools
 import json
 import math
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -38,13 +39,20 @@ from zarr.storage import LocalStore
 
 from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
+from mfstudy.observables import stored_fields
 from mfstudy.replicate import field_names
 from mfstudy.study import CAPACITY, Block, Point, Problem, Study, parse
+
+_CHUNK = re.compile(r"c\.(\d{1,9})\.0\.0")
 
 FORMAT = "mfstudy"
 SCHEMA = 1
 #: Age from which an unfinished write cannot be in progress any more.
 LITTER_SECONDS = 86400
+#: What a full disk and a full quota say.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: What a disk says that will take nothing more.
+NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO})
 
 
 class DamagedError(RuntimeError):
@@ -74,8 +82,7 @@ class Store:
         if not self.path.is_dir():
             raise InputError(f"{path}: no such store; allowed: a directory made by 'mfstudy run'")
         self._zarr = LocalStore(self.path)
-        raw = self._get("zarr.json")
-        self.attributes: dict[str, Any] = json.loads(raw)["attributes"] if raw else {}
+        self.attributes: dict[str, Any] = self._table("zarr.json").get("attributes", {})
         if self.attributes.get("format") != FORMAT:
             raise InputError(f"{path}: not an mfstudy store; allowed: a directory made by 'mfstudy run'")
         if self.attributes["schema"] != SCHEMA:
@@ -91,29 +98,30 @@ class Store:
             If the path is taken by something else, holds another problem, or is not writable.
         """
         path = Path(path)
+        if parse(study.text).problem.identity != study.problem.identity:
+            raise InputError("study: its text and its problem differ; allowed: a study from mfstudy.load")
+        try:
+            store = cls._made(path, study)
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise
+            reason = f"not writable: {error.strerror}"
+            raise InputError(f"{str(path)[:100]}: {reason}; allowed: a directory you may write to") from None
+        store.want(dict.fromkeys(study.sweep.points, study.sweep.replicates))
+        return store
+
+    @classmethod
+    def _made(cls, path: Path, study: Study) -> Store:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file; allowed: a directory for the store")
         if not (path / "zarr.json").exists():
             if path.exists() and any(not p.name.endswith(".partial") for p in path.iterdir()):
                 raise InputError(f"{path}: a directory with other contents; allowed: a new or empty directory")
-            try:
-                _ensure_group(LocalStore(path), "", _root_attributes(study))
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    raise
-                raise InputError(
-                    f"{path}: not writable: {error.strerror}; allowed: a directory you may write to"
-                ) from None
+            _ensure_group(LocalStore(path), "", _root_attributes(study))
         store = cls(path)
-        held = store.attributes["identity"]
-        if held != study.problem.identity:
-            raise InputError(
-                f"{path}: holds another problem ({held[:12]}, study '{store.name}'), not {study.problem.identity[:12]};"
-                " allowed: another --store"
-            )
+        store.check_problem(study.problem)
         _ensure_group(store._zarr, "record", {})
         _ensure_group(store._zarr, "artefacts", {"required": []})
-        store.want(study.sweep.points, study.sweep.replicates)
         return store
 
     # -- what the store is about ---------------------------------------------------------------------------------
@@ -138,14 +146,23 @@ class Store:
             )
         return problem
 
+    def check_problem(self, problem: Problem) -> None:
+        """Refuse a problem that is not the store's."""
+        held = self.attributes["identity"]
+        if held != problem.identity:
+            raise InputError(
+                f"{self.path}: holds another problem ({held[:12]}, study '{self.name}'), not {problem.identity[:12]};"
+                " allowed: another --store"
+            )
+
     # -- the points, and how far they are wanted and done --------------------------------------------------------
 
-    def want(self, points: Iterable[Point], replicates: int) -> None:
-        """Ask for a number of replicates at each point; the store wants the union of all that was ever asked."""
-        points = list(points)
-        for point in points:
+    def want(self, replicates: Mapping[Point, int]) -> None:
+        """Ask for replicates at points, all in one write; the store wants the union of all that was ever asked."""
+        for point in replicates:
             self._ensure_point(point)
-        request = json.dumps({"points": [p.table for p in points], "replicates": replicates}, sort_keys=True)
+        asked = [{"point": point.table, "replicates": count} for point, count in sorted(replicates.items())]
+        request = json.dumps({"points": asked}, sort_keys=True)
         key = f"sweeps/{hashlib.sha256(request.encode()).hexdigest()[:16]}.json"
         if self._get(key) is None:
             self._put(key, request.encode())
@@ -154,35 +171,36 @@ class Store:
         """Return the number of replicates that was asked for at each point, by point."""
         replicates: dict[Point, int] = {}
         for key in self._list("sweeps"):
-            request = json.loads(self._get(f"sweeps/{key}") or b"{}")
-            for table in request["points"]:
-                point = Point(**table)
-                replicates[point] = max(replicates.get(point, 0), request["replicates"])
+            for row in self._table(f"sweeps/{key}").get("points", ()):
+                point = Point.of(row["point"])
+                replicates[point] = max(replicates.get(point, 0), row["replicates"])
         return dict(sorted(replicates.items()))
 
     def wanted(self) -> list[Block]:
         """Return the blocks that are wanted, whole blocks, by point and index."""
-        return [
-            Block(point, index, self.length(point))
-            for point, count in self.requested().items()
-            for index in range(math.ceil(count / self.length(point)))
-        ]
+        lengths = {point: self.length(point) for point in self.requested()}
+        return plan_blocks(self.requested(), lengths)
 
     def points(self) -> list[Point]:
         """Return the points that have an array."""
-        names = self._list("record")
-        tables = [json.loads(self._get(f"record/{n}/zarr.json") or b"{}") for n in names if n != "zarr.json"]
-        return sorted(Point(**table["attributes"]["point"]) for table in tables if table)
+        tables = [self._table(f"record/{name}/zarr.json") for name in self._list("record") if name != "zarr.json"]
+        return sorted(Point.of(table["attributes"]["point"]) for table in tables if table)
 
     def length(self, point: Point) -> int:
         """Return the number of replicates in a block at a point."""
-        table = json.loads(self._get(f"record/{point.id}/zarr.json") or b"{}")
+        table = self._table(f"record/{point.id}/zarr.json")
+        if not table:
+            raise DamagedError(f"{self.path}/record/{point.id}: the array is gone; run the study again")
         return int(table["attributes"]["block"])
 
     def done(self, point: Point) -> set[int]:
         """Return the indices of the blocks whose chunk exists."""
-        names = self._list(f"record/{point.id}")
-        return {int(n.split(".")[1]) for n in names if n.startswith("c.") and not n.endswith(".partial")}
+        chunks = (_CHUNK.fullmatch(name) for name in self._list(f"record/{point.id}"))
+        return {int(chunk[1]) for chunk in chunks if chunk and int(chunk[1]) < CAPACITY}
+
+    def holds(self, block: Block) -> bool:
+        """Return whether a block is done."""
+        return bool(sync(self._zarr.exists(f"record/{block.point.id}/c.{block.index}.0.0")))
 
     # -- numbers -------------------------------------------------------------------------------------------------
 
@@ -198,17 +216,23 @@ class Store:
         DamagedError
             If a block does not pass its checksum.
         """
-        done, length = self.done(point), self.length(point)
-        array = self._array(point)
-        values = np.full((length * (max(done, default=-1) + 1), *array.shape[1:]), np.nan)
+        done, array = self.done(point), self._array(point)
+        stop = array.chunks[0] * (max(done, default=-1) + 1)
+        try:
+            return np.asarray(array[:stop], dtype=np.float64)
+        except ValueError:
+            damaged = self._damaged(point, done)
+            raise DamagedError(f"{damaged}: its checksum does not match; delete it and run the study again") from None
+
+    def _damaged(self, point: Point, done: set[int]) -> Path:
+        """Return the first chunk that cannot be read."""
+        array, length = self._array(point), self.length(point)
         for index in sorted(done):
-            rows = slice(index * length, (index + 1) * length)
             try:
-                values[rows] = array[rows]
-            except ValueError as error:
-                chunk = self.path / "record" / point.id / f"c.{index}.0.0"
-                raise DamagedError(f"{chunk}: {error}; delete the file and run the study again") from None
-        return values
+                array[index * length : (index + 1) * length]
+            except ValueError:
+                return self.path / "record" / point.id / f"c.{index}.0.0"
+        return self.path / "record" / point.id
 
     # -- notes ---------------------------------------------------------------------------------------------------
 
@@ -216,13 +240,16 @@ class Store:
         """Write what depends on the run: lost without harm."""
         self._put(f"notes/{block.point.id}/{block.index}.json", json.dumps(note, sort_keys=True).encode())
 
-    def notes(self, point: Point) -> dict[int, dict[str, Any]]:
-        """Return the notes of a point by block index."""
-        names = [n for n in self._list(f"notes/{point.id}") if n.endswith(".json")]
-        return {
-            int(name.removesuffix(".json")): json.loads(self._get(f"notes/{point.id}/{name}") or b"{}")
-            for name in names
-        }
+    def notes(self, point: Point, limit: int | None = None) -> dict[int, dict[str, Any]]:
+        """Return the notes of a point by block index; of some blocks only where a limit is given."""
+        names = [n for n in self._list(f"notes/{point.id}") if n.endswith(".json")][:limit]
+        found = {}
+        for name in names:
+            with contextlib.suppress(ValueError):  # a torn note is a lost note, no more
+                note = json.loads(self._get(f"notes/{point.id}/{name}") or b"null")
+                if isinstance(note, dict):
+                    found[int(name.removesuffix(".json"))] = note
+        return found
 
     def messages(self, limit: int) -> list[str]:
         """Return the first few lines that failed replicates left."""
@@ -230,14 +257,14 @@ class Store:
             f"{point.id}, {line}"
             for point in self.points()
             for _, note in sorted(self.notes(point).items())
-            for line in note["messages"]
+            for line in note.get("messages", ())
         )
         return list(itertools.islice(found, limit))
 
     def tidy(self) -> None:
         """Remove what killed writes left behind a day ago or more; younger ones may be writes in progress."""
         for litter in self.path.rglob("*.partial"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if time.time() - litter.stat().st_mtime > LITTER_SECONDS:
                     litter.unlink()
 
@@ -268,6 +295,15 @@ class Store:
         except ContainsArrayError:  # another driver was first, with the same bytes
             return
 
+    def _table(self, key: str) -> dict[str, Any]:
+        """Return a JSON object of the schema, empty where there is none."""
+        raw = self._get(key)
+        try:
+            table = json.loads(raw) if raw is not None else {}
+        except ValueError:
+            raise DamagedError(f"{self.path / key}: not valid JSON; restore it from a copy") from None
+        return table if isinstance(table, dict) else {}
+
     def _get(self, key: str) -> bytes | None:
         buffer = sync(self._zarr.get(key, prototype=default_buffer_prototype()))
         return None if buffer is None else buffer.to_bytes()
@@ -280,6 +316,15 @@ class Store:
             return [name async for name in self._zarr.list_dir(prefix) if not name.endswith(".partial")]
 
         return sorted(sync(collect()))
+
+
+def plan_blocks(replicates: Mapping[Point, int], lengths: Mapping[Point, int]) -> list[Block]:
+    """Return the whole blocks that hold a number of replicates at each point, by point and index."""
+    return [
+        Block(point, index, lengths[point])
+        for point, count in replicates.items()
+        for index in range(math.ceil(count / lengths[point]))
+    ]
 
 
 def _root_attributes(study: Study) -> dict[str, Any]:
@@ -299,7 +344,7 @@ def _root_attributes(study: Study) -> dict[str, Any]:
                 "label": o.label,
                 "kind": type(o).__module__.rsplit(".", 1)[-1],
                 "p": o.p,
-                "fields": [asdict(f) for f in o.fields],
+                "fields": [asdict(f) for f in stored_fields(o)],
             }
             for o in problem.observables
         ],

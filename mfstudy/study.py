@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -17,10 +17,12 @@ from typing import Any, ClassVar
 from mfstudy import components
 from mfstudy.components import InputError, nearest
 from mfstudy.laws import InitialLaw, Law
-from mfstudy.observables import Observable
+from mfstudy.meanfield import MeanField
+from mfstudy.observables import ROLES, Observable
 from mfstudy.references import Reference
 from mfstudy.references.exact import Exact
 from mfstudy.systems import System
+from mfstudy.transport.discrete import MEMORY
 
 SCHEMA = 1
 #: Version of the numerics that no component owns: streams, their addresses, the order of draws.
@@ -54,6 +56,19 @@ class Point:
     def id(self) -> str:
         """Name of the point's array in the store."""
         return f"size-{self.size}"
+
+    @classmethod
+    def of(cls, table: Mapping[str, Any]) -> Point:
+        """Return the point of a stored dict.
+
+        Raises
+        ------
+        InputError
+            If the dict has axes that this version does not know.
+        """
+        if set(table) != {"size"}:
+            raise InputError(f"a point with {', '.join(table)} in the store; this version reads points with size alone")
+        return cls(size=table["size"])
 
 
 @dataclass(frozen=True, order=True)
@@ -134,6 +149,10 @@ class Problem:
         """rho_in on the system's phase space."""
         return self.law.on(self.system.phase)
 
+    def solve(self) -> MeanField:
+        """Return the solved reference; may take long."""
+        return self.reference.solve(self.system, self.initial)
+
     @cached_property
     def canonical(self) -> dict[str, Any]:
         """The typed problem as plain data, keys at their default left out."""
@@ -207,23 +226,34 @@ def load(path_or_name: str | Path) -> Study:
     InputError
         One line: what is wrong, in which file and key, what is allowed.
     """
+    text, source = _text(path_or_name)
+    return parse(text, source)
+
+
+def foreign(path_or_name: str | Path) -> list[str]:
+    """Return the modules from outside the package that reading a study would import; imports none."""
+    text, source = _text(path_or_name)
+    return components.foreign(_tables(text, source))
+
+
+def _text(path_or_name: str | Path) -> tuple[str, str]:
+    """Return a study's text and what messages call it."""
     path = Path(path_or_name)
-    if path.is_file():
+    if os.path.isfile(path):  # False, and no error, for names too long for a file
         try:
-            return parse(path.read_text(encoding="utf-8"), str(path))
+            return path.read_text(encoding="utf-8-sig"), str(path)
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 at byte {error.start}; allowed: TOML in UTF-8") from None
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if path.is_dir():
+    if os.path.isdir(path):
         raise InputError(f"{path}: is a directory; allowed: a study file or the name of a shipped study")
     studies = shipped()
     name = str(path_or_name)
     if name not in studies:
-        raise InputError(
-            f"{name}: no such file or study; shipped studies: {', '.join(studies)}{nearest(name, studies)}"
-        )
-    return parse(studies[name], f"{name}.toml")
+        near = f"; did you mean '{name}.toml'?" if os.path.isfile(f"{name}.toml") else nearest(name, studies)
+        raise InputError(f"{name[:100]}: no such file or study; shipped studies: {', '.join(studies)}{near}")
+    return studies[name], f"{name}.toml"
 
 
 def parse(text: str, source: str = "study") -> Study:
@@ -235,13 +265,16 @@ def parse(text: str, source: str = "study") -> Study:
         As `load`.
     """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{source}: invalid TOML: {error}") from None
-    try:
-        return _study(table, text)
+        return _study(_tables(text, source), text)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+
+
+def _tables(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # a TOML error, or an integer of thousands of digits
+        raise InputError(f"{source}: invalid TOML: {error}") from None
 
 
 def _study(table: Mapping[str, Any], text: str) -> Study:
@@ -271,6 +304,7 @@ def _study(table: Mapping[str, Any], text: str) -> Study:
     )
     _admit(problem)
     sweep = components.fill(Sweep, _section(table, "sweep"), "sweep", reserved=Sweep.RESERVED)
+    check_sizes(problem, sweep.sizes, "sweep.sizes")
     return Study(name=head.name, problem=problem, sweep=sweep, text=text)
 
 
@@ -312,7 +346,7 @@ def _admit(problem: Problem) -> None:
     phase = problem.system.phase
     for where, check in (
         ("law", lambda: problem.law.on(phase)),
-        ("reference", lambda: problem.reference.solve(problem.system, problem.initial)),
+        ("reference", lambda: problem.reference.admit(problem.system)),
     ):
         try:
             check()
@@ -320,6 +354,8 @@ def _admit(problem: Problem) -> None:
             raise InputError(f"{where}.{error}" if where == "law" else f"{where}: {error}") from None
     seen: dict[tuple[str, str], int] = {}
     for i, observable in enumerate(problem.observables):
+        if unknown := observable.needs - ROLES:
+            raise InputError(f"observable[{i}]: needs {', '.join(sorted(unknown))}, which no run of this version has")
         try:
             observable.admit(phase, problem.initial)
         except ValueError as error:
@@ -330,5 +366,15 @@ def _admit(problem: Problem) -> None:
                 f"observable[{i}].name: {observable.label!r} is taken by observable[{seen[key]}]; allowed: another name"
             )
         seen[key] = i
-    if not math.isfinite(problem.time.save[-1]):
-        raise InputError("time.save: not finite")
+
+
+def check_sizes(problem: Problem, sizes: Iterable[int], where: str) -> None:
+    """Refuse sizes at which an observable would exceed the memory of one task, before anything is computed."""
+    for size in sizes:
+        for observable in problem.observables:
+            need = observable.budget(size, problem.system.phase).memory
+            if need > MEMORY:
+                raise InputError(
+                    f"{where}: N = {size} needs {need / 2**30:.1f} GiB for '{observable.label}';"
+                    f" allowed: {MEMORY / 2**30:.1f} GiB a task, use smaller sizes"
+                )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import platform
 import queue
@@ -14,28 +13,33 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, Future, KilledWorker
+from distributed import CancelledError, Future, KilledWorker
+from distributed.comm import CommClosedError
+from distributed.scheduler import NoWorkerError
 
 from mfstudy import cluster, plan
 from mfstudy.components import InputError
+from mfstudy.meanfield import MeanField
 from mfstudy.plan import Task
 from mfstudy.replicate import run_block
 from mfstudy.results import Results
-from mfstudy.store import Store
-from mfstudy.study import Block, Point, Study
+from mfstudy.store import NO_ACCESS, NO_SPACE, Store
+from mfstudy.study import CAPACITY, Block, Point, Study, check_sizes, load
 
 #: Tasks in flight for each worker: enough that none waits, few enough that the scheduler stays small.
 WINDOW = 4
 #: Seconds without a scheduler after which the run gives up, to be run again.
 PATIENCE = 8.0
+#: Worker processes that one machine is asked for at most.
+MOST_WORKERS = 1024
 
 
 class InterruptedRunError(RuntimeError):
     """The run was ended from outside; running the same command again finishes it."""
 
 
-class DiskFullError(RuntimeError):
-    """The store's disk is full; what is stored stays valid."""
+class DiskError(RuntimeError):
+    """The store's disk is full, or refuses; what is stored stays valid."""
 
 
 @dataclass
@@ -67,7 +71,7 @@ class Progress:
 
 
 def run(
-    study: Study,
+    study: Study | str | Path,
     store: str | Path | None = None,
     on: str = "local",
     *,
@@ -79,7 +83,8 @@ def run(
 
     Parameters
     ----------
-    study : Study
+    study : Study or str or Path
+        A study, or what `load` takes.
     store : str or Path, optional
         Directory of the store; by default "./<name>.mfstudy".
     on : str
@@ -100,14 +105,16 @@ def run(
     ------
     InputError
         On bad input; nothing is written then.
-    DiskFullError, InterruptedRunError
-        When the disk is full or the scheduler is lost; running again finishes the study.
+    DiskError, InterruptedRunError
+        When the disk is full or fails, or the workers are lost; running again finishes the study.
     """
-    _check(on, workers, part)
+    check(on, workers, part)
+    study = study if isinstance(study, Study) else load(study)
+    path = Path(store or f"{study.name}.mfstudy")
     try:
-        target = Store.create(store or f"{study.name}.mfstudy", study)
+        target = Store.create(path, study)
     except OSError as error:
-        raise _disk_full(error, str(store or f"{study.name}.mfstudy")) from error
+        raise _stopped(error, path) from error
     finish(target, on, workers=workers, part=part, progress=progress)
     return Results(target)
 
@@ -121,7 +128,7 @@ def finish(
     progress: Callable[[Progress], None] | None = None,
 ) -> Progress:
     """Compute the blocks that a store wants and lacks; as `run`, for a store that exists."""
-    _check(on, workers, part)
+    check(on, workers, part)
     store.tidy()
     wanted = store.wanted() if part is None else plan.share(store.wanted(), *part)
     todo = plan.missing(wanted, {point: store.done(point) for point in store.points()})
@@ -135,10 +142,10 @@ def finish(
     elif part is not None:
         _here(store, tasks, state, report)
     else:
-        count = workers or os.cpu_count() or 1
-        with cluster.connect(on, min(count, len(tasks))) as client:
-            state.workers, state.dashboard = min(count, len(tasks)), client.dashboard_link
-            _there(client, store, tasks, state, report)
+        count = min(workers or cluster.capacity(plan.memory(store.problem, todo)), len(tasks))
+        with cluster.connect(on, count) as crew:
+            state.workers, state.dashboard = count, crew.client.dashboard_link
+            _there(crew, store, tasks, state, report)
     return state
 
 
@@ -155,31 +162,43 @@ def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tu
         run, the store finishes what it wanted before.
     sizes : tuple of int
         Sizes to add.
+
+    Raises
+    ------
+    InputError
+        If a size needs too much memory, or the replicates exceed what a store can hold; nothing is written then.
     """
+    check_sizes(store.problem, sizes, "--sizes")
     requested = store.requested()
+    asked = {point: max(replicates or 0, count) for point, count in requested.items()}
     if more and not plan.missing(store.wanted(), {point: store.done(point) for point in requested}):
-        for point, count in requested.items():
-            store.want([point], count + more)
-        requested = store.requested()
-    points = [Point(size) for size in sizes] + (list(requested) if replicates else [])
-    if points:
-        store.want(points, replicates or max(requested.values()))
+        asked = {point: count + more for point, count in requested.items()}
+    asked |= {Point(size): max(asked.values()) for size in sizes}
+    if max(asked.values()) > CAPACITY:
+        raise InputError(f"--replicates: {max(asked.values())} is not allowed; allowed: at most {CAPACITY}")
+    try:
+        store.want(asked)
+    except OSError as error:
+        raise _stopped(error, store.path) from error
 
 
 def timed(store: Store) -> dict[Point, float]:
     """Return the measured seconds of one replicate at each point that has notes."""
     seconds = {}
     for point in store.points():
-        notes = [note["seconds"] for note in store.notes(point).values()]
+        notes = [note["seconds"] for note in store.notes(point, limit=64).values() if "seconds" in note]
         if notes:
             seconds[point] = max(sum(notes) / len(notes) / store.length(point), 1e-6)
     return seconds
 
 
-def _check(on: str, workers: int | None, part: tuple[int, int] | None) -> None:
+def check(on: str, workers: int | None, part: tuple[int, int] | None) -> None:
+    """Refuse options that mean nothing, before anything is written."""
     cluster.check_engine(on)
-    if workers is not None and workers < 1:
-        raise InputError(f"--workers: {workers} is not allowed; allowed: an integer >= 1")
+    if workers is not None and not (isinstance(workers, int) and 1 <= workers <= MOST_WORKERS):
+        raise InputError(f"--workers: {workers} is not allowed; allowed: an integer from 1 to {MOST_WORKERS}")
+    if workers is not None and part is not None:
+        raise InputError("--workers: not allowed with --part, which computes in one process")
     if part is not None and not 1 <= part[0] <= part[1]:
         raise InputError(f"--part: {part[0]}/{part[1]} is not allowed; allowed: K/M with 1 <= K <= M")
 
@@ -199,17 +218,22 @@ def _opened(path: str, identity: str) -> Store:
 def run_task(path: str, identity: str, blocks: tuple[Block, ...]) -> int:
     """Compute and store blocks; return how many were computed (others may have been stored meanwhile)."""
     store, computed = _opened(path, identity), 0
-    done = store.done(blocks[0].point)
     for block in blocks:
-        if block.index in done:
+        if store.holds(block):
             continue
         start = time.perf_counter()
-        record = run_block(store.problem, block)
+        record = run_block(store.problem, _solved(path, identity), block)
         seconds = time.perf_counter() - start
         store.write(block, record.values)
         store.note(block, {"seconds": seconds, "messages": record.messages, **_provenance()})
         computed += 1
     return computed
+
+
+@lru_cache(maxsize=4)
+def _solved(path: str, identity: str) -> MeanField:
+    """Solve the reference once per worker."""
+    return _opened(path, identity).problem.solve()
 
 
 @lru_cache(maxsize=1)
@@ -241,7 +265,7 @@ def _here(store: Store, tasks: list[Task], state: Progress, report: Callable[[Pr
 
 
 def _there(
-    client: Client, store: Store, tasks: list[Task], state: Progress, report: Callable[[Progress], None]
+    crew: cluster.Workers, store: Store, tasks: list[Task], state: Progress, report: Callable[[Progress], None]
 ) -> None:
     """Run tasks on workers through a bounded window of futures."""
     ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
@@ -250,13 +274,13 @@ def _there(
 
     def submit(count: int) -> None:
         for _, task in zip(range(count), waiting, strict=False):
-            future = client.submit(run_task, *arguments, task.blocks, pure=False)
+            future = crew.client.submit(run_task, *arguments, task.blocks, pure=False)
             flying[future.key] = (task, future)
             future.add_done_callback(ended.put)
 
     report(state)
     submit(WINDOW * state.workers)
-    for future in _ended(client, ended, flying):
+    for future in _ended(crew, ended, flying):
         task, _ = flying.pop(future.key)
         try:
             state.computed += future.result(timeout=10)
@@ -267,31 +291,33 @@ def _there(
         report(state)
 
 
-def _ended(client: Client, ended: queue.SimpleQueue[Future], flying: Mapping[str, Any]) -> Iterator[Future]:
-    """Yield futures as they end; notice a lost scheduler, on which waiting alone could hang for ever."""
+def _ended(crew: cluster.Workers, ended: queue.SimpleQueue[Future], flying: Mapping[str, Any]) -> Iterator[Future]:
+    """Yield futures as they end; notice lost workers or a lost scheduler, on which waiting could hang for ever."""
     lost = 0.0
     while flying:
         try:
             yield ended.get(timeout=0.5)
         except queue.Empty:
-            lost = 0.0 if client.status == "running" else lost + 0.5
+            lost = 0.0 if crew.alive() else lost + 0.5
             if lost >= PATIENCE:
-                raise InterruptedRunError("the Dask scheduler was lost; run the same command again") from None
+                raise InterruptedRunError("the Dask workers were lost; run the same command again") from None
 
 
 def _failed(task: Task, error: Exception, state: Progress, store: Store) -> None:
     """Pass over a task that failed by itself; stop on what concerns the whole run."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        raise _disk_full(error, str(store.path)) from error
     if isinstance(error, InputError):
         raise error
+    if isinstance(error, CancelledError | CommClosedError | NoWorkerError | TimeoutError):
+        raise InterruptedRunError("the Dask workers were lost; run the same command again") from error
+    if isinstance(error, OSError) and error.errno in NO_SPACE | NO_ACCESS:
+        raise _stopped(error, store.path) from error
     line = "killed its worker each time" if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"
     name = f"{task.point.id}, blocks {task.blocks[0].index} to {task.blocks[-1].index}"
     state.failures[name] = line.splitlines()[0]
 
 
-def _disk_full(error: OSError, path: str) -> Exception:
-    """Say it in one line if the disk is full; leave any other error as it is."""
-    if error.errno != errno.ENOSPC:
-        return error
-    return DiskFullError(f"{path}: the disk is full; make space and run the same command again")
+def _stopped(error: OSError, path: Path) -> DiskError:
+    """Say in one line why nothing more can be stored."""
+    full = error.errno in NO_SPACE
+    reason = "the disk is full; make space" if full else f"{error.strerror or error}; mend that"
+    return DiskError(f"{path}: {reason} and run the same command again")

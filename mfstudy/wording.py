@@ -12,6 +12,8 @@ Interval = tuple[float, float]
 
 def sweep_range(sizes: Floats, count: NDArray[np.int64]) -> str:
     """Return the sweep in words."""
+    if len(sizes) == 0:
+        return "no sizes"
     each = f"{count.min()}" if count.min() == count.max() else f"{count.min()} to {count.max()}"
     return f"N = {sizes[0]:g} to {sizes[-1]:g} ({len(sizes)} sizes, replicates per size: {each})"
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -85,10 +87,27 @@ def test_deepen(command, made):
     assert json.loads(ended.stdout)["computed"] == 4 + 2 * 3
     # What a scheduler does each night, and once more after a night that found nothing to finish.
     for total in (64, 80):
-        ended = command("deepen", made, "--replicates", "+16", "--part", "1/1", "--json")
+        ended = command("deepen", made, "--replicates", "+16", "--workers", "1", "--json")
         assert json.loads(ended.stdout)["computed"] == 6
         points = json.loads(command("status", made, "--json").stdout)["points"]
         assert {row["done"] for row in points} == {total}
+
+
+def test_components_from_outside_are_named_before_they_run(command, tmp_path):
+    (tmp_path / "loud").mkdir()
+    (tmp_path / "loud/__init__.py").write_text("")
+    (tmp_path / "loud/law.py").write_text("import sys; print('loud.law runs', file=sys.stderr)")
+    (tmp_path / "study.toml").write_text(TINY.replace('"box"', '"loud.law"'))
+    lines = command("check", "study.toml").stderr.splitlines()
+    assert lines[:2] == ["imports loud.law, which runs its code", "loud.law runs"]
+
+
+def test_a_pipe_that_closes_early_is_no_error(made):
+    words = f"{sys.executable} -m mfstudy fit {made} --json | head -1"
+    ended = subprocess.run(["bash", "-o", "pipefail", "-c", words], capture_output=True, text=True)
+    assert ended.returncode == 0
+    assert ended.stdout == "{\n"
+    assert ended.stderr == ""
 
 
 def test_every_verb_has_help_with_an_example(command):
@@ -112,6 +131,10 @@ BAD = {
     "store below a file": (["run", "tiny.toml", "--store", "tiny.toml/store"], "tiny.toml/store: not writable"),
     "no store": (["fit", "nowhere"], "nowhere: no such store"),
     "no store to deepen": (["deepen", "nowhere", "--replicates", "9"], "nowhere: no such store"),
+    "workers and part": (["run", "tiny.toml", "--workers", "2", "--part", "1/2"], "--workers: not allowed with --part"),
+    "too large": (["run", "large.toml"], "large.toml: sweep.sizes: N = 4000 needs 3"),
+    "a name too long for a file": (["check", "x" * 5000], "no such file or study"),
+    "a store name too long": (["run", "tiny.toml", "--store", "x" * 300], "not writable"),
     "unknown verb": (["ruin", "tiny.toml"], "No such command 'ruin'"),
     "unknown option": (["run", "tiny.toml", "--wrokers", "2"], "--workers"),
     "argument missing": (["run"], "Missing argument 'STUDY'"),
@@ -121,17 +144,32 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_nothing_is_written(command, tmp_path, tiny_file, case):
     (tmp_path / "bad.toml").write_text(TINY.replace("dim = 1", "dim = 0"))
+    (tmp_path / "large.toml").write_text(TINY.replace("dim = 1", "dim = 2").replace("300]", "4000]"))
     arguments, expected = BAD[case]
     ended = command(*arguments)
     assert ended.returncode == 2
     assert expected in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert ended.stdout == ""
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.toml", "tiny.toml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.toml", "large.toml", "tiny.toml"]
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--replicates", "1"], ["--sizes", "5,4"], ["--sizes", "x"], ["--replicates", "+x"]]
+    "arguments",
+    [
+        [],
+        ["--replicates", "1"],
+        ["--replicates", "+0"],
+        ["--replicates", "+x"],
+        ["--replicates", "9999999"],
+        ["--replicates", "+1048560"],
+        ["--replicates", "+16", "--part", "1/2"],
+        ["--replicates", "64", "--part", "9/3"],
+        ["--replicates", "64", "--workers", "0"],
+        ["--sizes", "5,4"],
+        ["--sizes", "x"],
+        ["--sizes", "50000000"],
+    ],
 )
 def test_bad_deepening_changes_nothing(command, made, arguments):
     before = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
@@ -146,6 +184,7 @@ def test_another_problem_in_the_store_is_refused(command, made, tmp_path):
     ended = command("run", "other.toml", "--store", made)
     assert ended.returncode == 2
     assert "holds another problem" in ended.stderr
+    assert command("plan", "other.toml", "--store", made).returncode == 2
 
 
 def test_damage_ends_in_exit_code_1(command, made):
@@ -171,8 +210,6 @@ def test_a_sweep_too_short_for_a_rate_is_exit_code_3(command, tmp_path):
 def test_the_progress_bar_of_a_terminal(tiny_file, tmp_path):
     """On a terminal the bar shows a rate; the pseudo-terminal's output ends with the counts."""
     import pty
-    import subprocess
-    import sys
 
     leader, follower = pty.openpty()
     words = [sys.executable, "-m", "mfstudy", "run", str(tiny_file), "--part", "1/1"]

@@ -126,6 +126,112 @@ def test_weights_are_aicc_weights():
     assert weights == pytest.approx({law: value / sum(raw.values()) for law, value in raw.items()}, rel=1e-9)
 
 
+# Second terms
+
+SHORT = np.array([32, 64, 128, 256, 512, 1000], dtype=float)
+CUBE = 0.432 * SHORT**-0.5 * (1 + 1.15 * SHORT**-0.25)  # E W_2^2 on the cube, D = 4, as measured
+SQUARE = (np.log(SHORT) / (4 * np.pi) + 0.45) / SHORT  # E W_2^2 on the unit square
+SETS = 200
+
+
+def rare(sets):
+    """Return what the count of a 5 % event stays below, 1e-4 at 100 sets: the binomial law is skewed."""
+    return sets * 0.05 + Z * np.sqrt(sets * 0.05 * 0.95)
+
+
+def fits(mean, sets=SETS, errors=(0.01, 0.002), **arguments):
+    """Fit data sets of 64 replicates, whose means have errors that fall along the sizes."""
+    spread = 8 * np.geomspace(*errors, len(mean))[:, None]
+    for seed in range(sets):
+        noise = np.random.default_rng(seed).standard_normal((len(mean), 64))
+        yield fit_rate(SHORT, mean[:, None] * (1 + spread * noise), **arguments)
+
+
+def excluded(found, exponent):
+    """Count the verdicts "rate" whose interval does not hold the exponent."""
+    rates = [fit for fit in found if fit.verdict == "rate"]
+    return sum(not fit.exponent_interval[0] <= exponent <= fit.exponent_interval[1] for fit in rates)
+
+
+def test_a_boundary_term_does_not_move_the_exponent():
+    found = list(fits(CUBE, dim=4))
+    assert excluded(found, -0.5) <= rare(SETS)
+    assert sum(fit.law == "matching-boundary" for fit in found) > SETS / 2
+    # Negative control: without the second term the exponent is confidently wrong.
+    assert excluded(fits(CUBE, 40, laws=["power"]), -0.5) > rare(40)
+
+
+def test_constants_of_a_boundary_term():
+    found = list(fits(CUBE, 40, laws=["matching-boundary"], dim=4))
+    held = sum(near(np.log(fit.constant), np.log(0.432), np.log(fit.constant_interval)) for fit in found)
+    assert held == 40
+    c = np.array([fit.second_constant for fit in found])
+    assert abs(c.mean() - 1.15) < Z * c.std() / np.sqrt(40) + 0.02  # 0.02: the ratio's own bias
+
+
+def test_a_pure_power_keeps_its_short_interval():
+    truth = 2 * SHORT**-0.5
+    found, alone = list(fits(truth, 60, dim=4)), list(fits(truth, 60, laws=["power"]))
+    assert excluded(found, -0.5) <= rare(60)
+    widths = [np.median([half(fit.exponent_interval) for fit in each]) for each in (found, alone)]
+    assert widths[0] <= 1.1 * widths[1]
+    assert abs(np.median([fit.exponent for fit in found]) + 0.5) < widths[1]
+
+
+def test_the_constant_beside_the_logarithm_is_found():
+    for fit in fits(SQUARE, 40, laws=["ajtai-komlos-tusnady-constant"], dim=2):
+        assert near(np.log(fit.constant), np.log(1 / (4 * np.pi)), np.log(fit.constant_interval))
+        assert fit.log_power == 1.0
+    for fit in fits(SQUARE, 40, dim=2):
+        chosen = fit.law == "ajtai-komlos-tusnady-constant"
+        assert chosen or "ajtai-komlos-tusnady-constant" in fit.text
+    # Negative control: log N / N alone takes the constant into C.
+    control = fits(SQUARE, 10, laws=["ajtai-komlos-tusnady"], dim=2)
+    assert all(fit.constant_interval[0] > 1.2 / (4 * np.pi) for fit in control)
+
+
+@pytest.mark.parametrize("exponent", [-0.9, -0.5])
+def test_logarithms_are_not_invented(exponent):
+    found = list(fits(2 * SHORT**exponent, SETS // 2, dim=2))
+    false = sum(fit.verdict == "rate" and fit.log_power != 0 for fit in found)
+    assert false <= rare(SETS // 2)
+    assert excluded(found, exponent) <= rare(SETS // 2)
+
+
+def test_measured_means_of_the_cubes_do_not_exclude_the_truth():
+    # Terms after the second make the free power the better fit in D = 4, and bend the twin in D = 6.
+    four = np.array([0.11055, 0.07553, 0.05153, 0.03523, 0.02390, 0.016576])
+    error = four * [0.0103, 0.0080, 0.0062, 0.0048, 0.0037, 0.0029]
+    fit = fit_rate(SHORT, four, covariance=np.diag(error**2), dim=4)
+    assert (fit.verdict, fit.law, fit.log_power) == ("undecided", "power", 0.0)
+    assert fit.exponent_interval[1] == -0.5
+    assert "-0.5 in theory" in fit.text
+    six = np.array([0.26102, 0.19714, 0.15017, 0.113475, 0.086931, 0.067367])
+    error = six * [0.0062, 0.0044, 0.0030, 0.0021, 0.0015, 0.0010]
+    fit = fit_rate(SHORT, six, covariance=np.diag(error**2), dim=6)
+    assert (fit.verdict, fit.law) == ("undecided", "matching-boundary")
+    assert fit.exponent_interval[0] == pytest.approx(-1 / 3)
+    assert "describes the means" in fit.text
+
+
+def test_a_constant_that_is_not_positive_takes_the_law_out():
+    values = planted(SHORT**-1.0, 64, cv=0.02)
+    fit = fit_rate(SHORT, values, dim=4)  # steeper than both terms: C < 0
+    assert fit.weights["matching-boundary"] == 0
+    assert "matching-boundary" not in fit.text
+    alone = fit_rate(SHORT, values, laws=["matching-boundary"], dim=4)
+    assert (alone.verdict, alone.constant) == ("not-measurable", None)
+    assert "matching-boundary" in alone.text
+
+
+def test_a_constant_near_zero_has_a_plain_interval():
+    values = planted(SHORT**-0.5 * (0.01 + SHORT**-0.25), 64, cv=0.1)
+    fit = fit_rate(SHORT, values, laws=["matching-boundary"], dim=4)
+    low, high = fit.constant_interval
+    assert low < 0 < fit.constant == pytest.approx((low + high) / 2)
+    assert "nan" not in fit.text
+
+
 # Closed forms
 
 

@@ -132,6 +132,88 @@ def test_a_gap_of_the_support_is_found():
     assert error < 1e-9 * value
 
 
+def exact_with_gaps(points, jumps, heights, slope, p):
+    """W_p^p against slope * u + the heights jumped below u, slope 0 or 1, piece by piece."""
+    edges = np.union1d(np.arange(len(points) + 1) / len(points), jumps)
+    low, high = edges[:-1], edges[1:]
+    middle = 0.5 * (low + high)
+    lifted = np.concatenate([[0.0], np.cumsum(heights)])[np.searchsorted(jumps, middle)]
+    gap = lifted - np.sort(points)[(middle * len(points)).astype(int)]
+    if slope == 0:
+        return math.fsum((high - low) * np.abs(gap) ** p)
+
+    def primitive(s):
+        return np.sign(s) * np.abs(s) ** (p + 1) / (p + 1)
+
+    return math.fsum(primitive(gap + high) - primitive(gap + low))
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("slope", [0, 1], ids=["atoms", "intervals"])
+@pytest.mark.parametrize("gaps", [1, 4, 20])
+def test_random_gaps(gaps, slope, p):
+    """Jumps at random places, heights 1e-3 to 1e3: about 4 % of them lie between the edge of a panel and its nodes."""
+    rng = np.random.default_rng([gaps, slope, p])
+    points = np.linspace(-1, 1, 10)
+    for _ in range(100):
+        jumps, heights = np.sort(rng.random(gaps)), 10 ** rng.uniform(-3, 3, gaps)
+        lifted = np.concatenate([[0.0], np.cumsum(heights)])
+        value, error = quantile_cost(points, lambda u, j=jumps, h=lifted: slope * u + h[np.searchsorted(j, u)], p)
+        truth = exact_with_gaps(points, jumps, heights, slope, p)
+        # The closed form of an interval is a difference of powers of up to 1e3: it loses three digits itself.
+        assert abs(value - truth) < error + (2e-11 if slope else 1e-13) * truth
+        assert error < 1e-11 * value
+
+
+@pytest.mark.parametrize("place", [1e-12, 1e-4, 0.019, 0.05, 0.45, 0.5, 0.55, 0.981, 1 - 1e-4])
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_a_jump_anywhere_in_a_panel(p, place):
+    """At the fraction ``place`` of the panel [1/4, 1/2]; in the middle of it, 4 and 8 nodes agree and are wrong."""
+    jump = 0.25 * (1 + place)
+    value, error = quantile_cost(np.zeros(1), lambda u: 1.0 + 2.0 * (u > jump), p)
+    assert value == pytest.approx(jump + 3**p * (1 - jump), rel=1e-12)
+    assert error < 1e-12 * value
+
+
+def test_a_narrow_step_that_the_integrand_hides():
+    """From -1 to 1 within 1e-3 and between two nodes: |Q|^2 is 1 at every node, and dips to 0."""
+    middle, width = 0.375 + 0.001, 1e-3
+
+    def quantile(u):
+        return np.clip((u - middle) / width, -1, 1)
+
+    value, error = quantile_cost(np.zeros(1), quantile, 2)
+    assert value == pytest.approx(1 - 2 * width + 2 * width / 3, rel=1e-11)
+    assert error < 1e-9
+
+
+def test_a_quantile_is_asked_inside_the_open_interval_only():
+    asked = []
+
+    def quantile(u):
+        asked.append((u.min(), u.max()))
+        return ndtri(u)
+
+    for points in (np.zeros(1), np.random.default_rng(6).standard_normal(1000)):
+        for p in (1, 2):
+            quantile_cost(points, quantile, p)
+    assert min(low for low, _ in asked) > 0
+    assert max(high for _, high in asked) < 1
+
+
+def test_round_off_in_a_quantile_ends_the_halving():
+    """Coordinates of 1e9 leave 1e-7 of a quantile: the answer stays, and no panel is halved for that noise."""
+    points, calls = np.random.default_rng(7).random(1000), []
+
+    def quantile(u):
+        calls.append(u.size)
+        return 1e9 + u
+
+    value, _ = quantile_cost(1e9 + points, quantile, 2)
+    assert value == pytest.approx(exact_uniform_square((1e9 + points) - 1e9), rel=1e-3)
+    assert sum(calls) < 10**5
+
+
 def test_heavy_tails():
     """Pareto, nu = 3, p = 2, Dirac at 0: nu/(nu - 2). The left tail is resolved, the right one loses 1e-16^(1/3)."""
     origin = np.zeros(1)
@@ -189,3 +271,5 @@ def test_quantile_that_is_not_one():
         quantile_cost(np.zeros(3), lambda u: np.where(u < 0.5, u, np.inf), 2)
     with pytest.raises(ValueError, match=r"reference\.quantile must return finite values"):
         quantile_cost(np.zeros(3), lambda u: np.zeros(2), 2)
+    with pytest.raises(ValueError, match=r"reference\.quantile must return an array of numbers, not object"):
+        quantile_cost(np.zeros(3), lambda u: object(), 2)

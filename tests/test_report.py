@@ -16,6 +16,8 @@ import mfstudy
 from mfstudy import plot, report
 from mfstudy.components import InputError
 from mfstudy.fit import Fit
+from mfstudy.plot import curves, panels
+from mfstudy.plot.words import typeset
 from mfstudy.results import Results
 from mfstudy.store import Store
 from mfstudy.study import parse
@@ -274,7 +276,7 @@ def test_a_store_without_numbers_has_a_page(copy, tmp_path):
 def test_failed_replicates_are_counted_and_their_size_is_hollow(copy, tmp_path):
     block = copy.wanted()[2]  # the first of the second size
     values = copy.read(block.point)[: block.length]
-    values[0, :, 0], values[0, :, 2:] = 2.0, np.nan
+    values[0, :, 2], values[0, :, 3:] = 2.0, np.nan
     copy.write(block, values)
     results = Results(copy)
     assert "1 of 128 replicates failed" in Page(written(results, tmp_path / "page")).text
@@ -364,7 +366,7 @@ def test_labels_neither_overlap_nor_leave_the_figure(line, plane):
 
 
 def test_labels_that_are_not_moved_apart_overlap(plane, monkeypatch):
-    monkeypatch.setattr(plot, "_apart", lambda heights, extents: heights)
+    monkeypatch.setattr(panels, "_apart", lambda heights, extents: heights)
     assert overlaps(drawn(plane))[0]
 
 
@@ -401,14 +403,14 @@ def test_the_error_of_a_fitted_law_is_that_of_weighted_least_squares(line):
     grid = np.array([10.0, 77.0, 1000.0])
     design = np.stack([np.log(grid), np.ones(3)], axis=1)
     expected = np.sqrt(np.einsum("ni,ij,nj->n", design, covariance, design))
-    law = plot.laws(line, line.quantities[0])["power"]
-    np.testing.assert_allclose(plot.law_error(fit, law, grid), expected, rtol=1e-9)
-    pinned = plot.laws(line, line.quantities[0])["bobkov-ledoux"]
-    np.testing.assert_allclose(plot.law_error(fit, pinned, grid), np.sum(relative**-2.0) ** -0.5, rtol=1e-12)
+    law = curves.laws(line, line.quantities[0])["power"]
+    np.testing.assert_allclose(curves.law_error(fit, law, grid), expected, rtol=1e-9)
+    pinned = curves.laws(line, line.quantities[0])["bobkov-ledoux"]
+    np.testing.assert_allclose(curves.law_error(fit, pinned, grid), np.sum(relative**-2.0) ** -0.5, rtol=1e-12)
 
 
 def test_symbols_become_marks_and_nothing_else_does():
     assert report.symbols("W_2^2(mu_N^t, rho^t), a <b> x_") == (
         "W<sub>2</sub><sup>2</sup>(&mu;<sub>N</sub><sup>t</sup>, &rho;<sup>t</sup>), a &lt;b&gt; x_"
     )
-    assert plot.typeset("W_1.5^1.5(mu_N^t, rho^t) costs $5") == (r"$W_{1.5}^{1.5}(\mu_{N}^{t}, \rho^{t})$ costs \$5")
+    assert typeset("W_1.5^1.5(mu_N^t, rho^t) costs $5") == (r"$W_{1.5}^{1.5}(\mu_{N}^{t}, \rho^{t})$ costs \$5")

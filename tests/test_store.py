@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ def test_schema_on_disk(tiny_results, tiny):
     assert attributes["fields"] == [
         "status",
         "particles",
+        "empirical_w2_sq_status",
         "empirical_w2_sq",
         "empirical_w2_sq_lower",
         "empirical_w2_sq_upper",
@@ -34,14 +36,14 @@ def test_schema_on_disk(tiny_results, tiny):
     ]
     assert attributes["problem"] == tiny.problem.canonical
     array = json.loads((root / "record/size-100/zarr.json").read_text())
-    assert array["shape"] == [CAPACITY, 1, 8]
-    assert array["chunk_grid"]["configuration"]["chunk_shape"] == [16, 1, 8]
+    assert array["shape"] == [CAPACITY, 1, 9]
+    assert array["chunk_grid"]["configuration"]["chunk_shape"] == [16, 1, 9]
     assert [codec["name"] for codec in array["codecs"]] == ["bytes", "crc32c"]
     assert array["dimension_names"] == ["replicate", "time", "field"]
     assert array["attributes"] == {"point": {"size": 100}, "problem": tiny.problem.identity, "block": 16}
     chunks = sorted(path.name for path in (root / "record/size-100").iterdir())
     assert chunks == ["c.0.0.0", "c.1.0.0", "zarr.json"]
-    assert (root / "record/size-100/c.0.0.0").stat().st_size == 16 * 8 * 8 + 4
+    assert (root / "record/size-100/c.0.0.0").stat().st_size == 16 * 9 * 8 + 4
     assert json.loads((root / "artefacts/zarr.json").read_text())["attributes"] == {"required": []}
     note = json.loads((root / "notes/size-100/0.json").read_text())
     assert {"seconds", "host", "versions", "messages"} <= set(note)
@@ -49,7 +51,7 @@ def test_schema_on_disk(tiny_results, tiny):
 
 def test_a_chunk_is_what_run_block_returns(tiny_results, tiny):
     raw = (tiny_results.store.path / "record/size-30/c.1.0.0").read_bytes()[:-4]
-    values = run_block(tiny.problem, Block(Point(30), 1, 16)).values
+    values = run_block(tiny.problem, tiny.problem.solve(), Block(Point(30), 1, 16)).values
     assert raw == values.astype("<f8").tobytes()
     assert len(field_names(tiny.problem)) == values.shape[2]
     assert (values[:, 0, 0] == Status.OK).all()
@@ -85,6 +87,44 @@ def test_damage_is_found_and_named(tiny_results, fault):
     chunk.write_bytes(data)
     with pytest.raises(DamagedError, match=r"record/size-30/c\.1\.0\.0"):
         mfstudy.open(tiny_results.store.path).to_xarray()
+
+
+def test_a_chunk_of_another_size_is_found(tiny_results):
+    record = tiny_results.store.path / "record"
+    (record / "size-10/c.0.0.0").write_bytes((record / "size-30/c.0.0.0").read_bytes())
+    with pytest.raises(DamagedError, match="record/size-10: holds blocks of another size"):
+        mfstudy.open(tiny_results.store.path).fit("empirical")
+
+
+def test_torn_notes_are_lost_without_harm(tiny_results, tiny):
+    notes = tiny_results.store.path / "notes/size-30"
+    (notes / "0.json").write_text("")
+    (notes / "1.json").write_text('{"seconds":')
+    (notes / "2.json").write_text("[]")
+    results = mfstudy.run(tiny, tiny_results.store.path, part=(1, 1))
+    assert results.complete
+    assert results.store.messages(limit=9) == []
+
+
+@pytest.mark.parametrize("key", ["zarr.json", "record/size-30/zarr.json"])
+def test_torn_metadata_is_damage(tiny_results, key):
+    (tiny_results.store.path / key).write_text('{"attri')
+    with pytest.raises(DamagedError, match="not valid JSON"):
+        mfstudy.open(tiny_results.store.path).to_xarray()
+
+
+def test_a_store_without_points_is_not_complete(tiny_results):
+    shutil.rmtree(tiny_results.store.path / "record")
+    shutil.rmtree(tiny_results.store.path / "sweeps")
+    results = mfstudy.open(tiny_results.store.path)
+    assert not results.complete
+    assert results.fit("empirical").verdict == "not-measurable"
+
+
+def test_stray_files_are_no_blocks(tiny_results):
+    for name in ("c.x.0.0", "c.99999999.0.0", "c.1.0", "notes.txt"):
+        (tiny_results.store.path / "record/size-30" / name).write_text("")
+    assert Store(tiny_results.store.path).done(Point(30)) == {0, 1}
 
 
 def test_a_deleted_chunk_is_computed_again(tiny_results, tiny):

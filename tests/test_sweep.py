@@ -13,7 +13,7 @@ import pytest
 
 import mfstudy
 from conftest import TINY, contents
-from mfstudy import plan
+from mfstudy import components, plan
 from mfstudy.store import Store
 from mfstudy.study import Point, parse
 from mfstudy.sweep import deepen, finish, run_task
@@ -41,7 +41,16 @@ def slow_file(tmp_path):
 
 
 def chunks(store):
-    return sorted(store.glob("record/*/c.*"))
+    return sorted(path for path in store.glob("record/*/c.*") if path.suffix != ".partial")
+
+
+def wait_for_chunks(store, count, driver):
+    """Wait until a run that is still going has stored so many blocks."""
+    deadline = time.monotonic() + 120
+    while len(chunks(store)) < count:
+        assert driver.poll() is None, "the run ended too early"
+        assert time.monotonic() < deadline, "the run stores nothing"
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -121,9 +130,7 @@ def test_killed_drivers_and_workers_lose_nothing(slow_file, slow_bytes, tmp_path
     for depth, victim in ((1, "driver"), (6, "all"), (12, "worker")):
         before = len(chunks(store))
         driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while len(chunks(store)) < max(depth, before + 1) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_for_chunks(store, max(depth, before + 1), driver)
         workers = psutil.Process(driver.pid).children(recursive=True)
         assert driver.poll() is None, "the fault must come inside the run"
         assert len(workers) >= 2
@@ -142,14 +149,27 @@ def test_killed_drivers_and_workers_lose_nothing(slow_file, slow_bytes, tmp_path
     assert contents(store) == slow_bytes
 
 
+def test_lost_workers_end_the_run_to_be_run_again(slow_file, slow_bytes, tmp_path):
+    store = tmp_path / "store"
+    words = [sys.executable, "-m", "mfstudy", "run", str(slow_file), "--store", str(store), "--workers", "2"]
+    driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for_chunks(store, 1, driver)
+    for process in psutil.Process(driver.pid).children(recursive=True):
+        process.kill()
+    _, errors = driver.communicate(timeout=60)
+    assert driver.returncode == 75
+    assert errors.splitlines()[-1] == "mfstudy: the Dask workers were lost; run the same command again"
+    assert mfstudy.run(slow_file, store, part=(1, 1)).complete
+    assert contents(store) == slow_bytes
+
+
 def test_interruption_has_its_own_exit_code(slow_file, slow_bytes, tmp_path):
     store = tmp_path / "store"
     words = [sys.executable, "-m", "mfstudy", "run", str(slow_file), "--store", str(store), "--part", "1/1"]
     for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130)):
         before = len(chunks(store))
         driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        while len(chunks(store)) <= before:
-            time.sleep(0.02)
+        wait_for_chunks(store, before + 1, driver)
         driver.send_signal(number)
         _, errors = driver.communicate(timeout=60)
         assert driver.returncode == code
@@ -203,6 +223,9 @@ def lab(tmp_path, monkeypatch, **keys):
     (tmp_path / "lab/__init__.py").write_text("")
     (tmp_path / "lab/failing.py").write_text(LAB)
     monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "lab"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(components, "_imported", {})
     words = "".join(f", {key} = {value}" for key, value in keys.items())
     return TINY.replace("p = 2", f'p = 2\ndistance = {{kind = "lab.failing"{words}}}')
 
@@ -218,11 +241,38 @@ def test_failed_replicates_are_done_counted_and_left_out(tmp_path, monkeypatch, 
     values = results.values(results.quantity("empirical"))
     assert [int(n) for n in (values == values).sum(axis=1)] == [32 - failed[size] for size in (10, 30, 100, 300)]
     assert results.store.messages(limit=1)[0].endswith("empirical: no certificate today")
-    fit = results.fit("empirical")
-    assert 30 not in fit.sizes
+    assert results.excluded(results.quantity("empirical")) == [10, 30, 100, 300]
+    assert results.fit("empirical").verdict == "not-measurable"
     seen = []
     mfstudy.run(study, tmp_path / "store", part=(1, 1), progress=seen.append)
     assert seen[-1].computed == 0  # failed is done
+
+
+def test_one_observable_that_fails_leaves_the_other_alone(tmp_path, monkeypatch):
+    good = '\n[[observable]]\nkind = "empirical"\nname = "good"\np = 2\n[sweep]'
+    text = lab(tmp_path, monkeypatch).replace("\n[sweep]", good)
+    results = mfstudy.run(parse(text), tmp_path / "store", part=(1, 1))
+    assert results.failed > 0
+    assert results.excluded(results.quantity("good")) == []
+    alone = mfstudy.run(parse(TINY), tmp_path / "alone", part=(1, 1))
+    assert results.fit("good").text == alone.fit("empirical").text
+    data = results.to_xarray()
+    assert set(data.empirical_w2_sq_status.values.ravel()) == {1, 2}
+    assert set(data.good_w2_sq_status.values.ravel()) == set(data.status.values.ravel()) == {1}
+    assert ((data.empirical_w2_sq_status == 2) == data.empirical_w2_sq.isnull()).all()
+
+
+def test_a_component_that_was_edited_is_not_taken_for_the_old_one(tmp_path, monkeypatch):
+    text = lab(tmp_path, monkeypatch)
+    identity = parse(text).problem.identity
+    (tmp_path / "lab/failing.py").write_text(LAB + "# edited\n")
+    with pytest.raises(components.InputError, match="edited after it was imported; start Python again"):
+        parse(text)
+    code = "import sys; from mfstudy.study import load; print(load(sys.argv[1]).problem.identity)"
+    (tmp_path / "study.toml").write_text(text)
+    words = [sys.executable, "-c", code, str(tmp_path / "study.toml")]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() != identity
 
 
 def test_failed_replicates_end_in_exit_code_1(tmp_path, monkeypatch, command):
@@ -239,8 +289,6 @@ def test_a_task_that_raises_is_passed_over(tmp_path, monkeypatch):
     text = lab(tmp_path, monkeypatch)
     source = (tmp_path / "lab/failing.py").read_text().replace("UncertifiedError(", "ZeroDivisionError(")
     (tmp_path / "lab/failing.py").write_text(source)
-    for name in [name for name in sys.modules if name.startswith("lab")]:
-        monkeypatch.delitem(sys.modules, name)
     seen = []
     results = mfstudy.run(parse(text), tmp_path / "store", workers=1, progress=seen.append)
     assert seen[-1].failures
@@ -278,8 +326,7 @@ def test_everything_listens_on_loopback(slow_file, tmp_path):
     ]
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not chunks(tmp_path / "s"):
-            time.sleep(0.05)
+        wait_for_chunks(tmp_path / "s", 1, driver)
         family = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
         listening = [c for process in family for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
         assert len(listening) >= 3  # scheduler, dashboard, workers

@@ -1,21 +1,28 @@
 """Transport in any dimension against POT, SciPy, closed forms, and controls that must fail.
 
-Statistical tests: fixed seeds, z = 4.5, so 7e-6 each (3.5e-6 one-sided); about 30 of them, 2e-4 for the file.
+Statistical tests: fixed seeds, z = 4.5, so 7e-6 each (3.5e-6 one-sided); about 40 of them, 3e-4 for the file.
 """
 
 import itertools
 import re
+import subprocess
+import sys
 
 import numpy as np
 import ot
+import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 
 from mfstudy.distances.wasserstein import Wasserstein
-from mfstudy.ensemble import Measure
+from mfstudy.ensemble import Measure, Phase
+from mfstudy.laws.ball import Ball
+from mfstudy.laws.box import Box
+from mfstudy.laws.gaussian import Gaussian
 from mfstudy.transport import discrete, semidiscrete
 from mfstudy.transport.bracket import Bracket, UncertifiedError
 from mfstudy.transport.wasserstein import wasserstein
@@ -203,6 +210,52 @@ def test_plan_without_its_marginals_is_not_a_number(monkeypatch):
         wasserstein(x, y)
 
 
+class OnTheLine:
+    """A law given by nothing but its quantile function."""
+
+    def __init__(self, quantile):
+        self.quantile = quantile
+
+
+def test_heavy_right_tail_is_not_a_number():
+    """Pareto, nu = 3: its last 1e-16 of mass holds 5e-6 of W_2^2. Reflected, the tail is resolved: nu/(nu - 2)."""
+    with pytest.raises(UncertifiedError, match=r"reference\.quantile not certified.*allowed 1e-06.*reflect") as caught:
+        wasserstein([0.0], OnTheLine(lambda u: (1 - u) ** (-1 / 3)))
+    assert "\n" not in str(caught.value)
+    reflected = wasserstein([0.0], OnTheLine(lambda u: -(u ** (-1 / 3))))
+    assert reflected.estimate == pytest.approx(3.0, rel=1e-10)
+    assert reflected.residual < 1e-10
+
+
+def test_noisy_quantile_is_not_a_number():
+    with pytest.raises(UncertifiedError, match="not certified"):
+        wasserstein([0.1, 0.9], OnTheLine(lambda u: u + 1e-3 * np.sin(1e9 * u)))
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+def test_costs_of_round_off_are_no_false_alarm(p):
+    same = np.full(7, 0.3)
+    assert wasserstein(same, OnTheLine(lambda u: 0 * u + 0.3), p).estimate == 0.0
+    # 0.1 + 0.2 and (0.3 + u) - u differ from 0.3 by round-off: half a unit in the last place of 1.3.
+    for quantile in (lambda u: 0 * u + 0.1 + 0.2, lambda u: (0.3 + u) - u):
+        assert wasserstein(same, OnTheLine(quantile), p).distance < 2e-16
+    assert wasserstein(same, OnTheLine(lambda u: 0.3 + 1e-12 * u), p).distance == pytest.approx(
+        1e-12 * (1 + p) ** (-1 / p), rel=1e-4
+    )
+    atoms = np.sort(np.random.default_rng(86).random(1000))
+    steps = wasserstein(atoms, OnTheLine(lambda u: atoms[np.minimum((1000 * u).astype(int), 999)]), p)
+    assert 0 <= steps.estimate < 1e-15 * np.sum(np.diff(atoms) ** p)
+
+
+@pytest.mark.parametrize("law", [Box(1.0), Gaussian(1.0), Ball(1.0)], ids=lambda law: type(law).__name__)
+def test_shipped_laws_pass_far_below_the_threshold(law):
+    line = law.on(Phase(1, 0))
+    for count in (2, 30, 1000, 10**5):
+        points = line.sample(np.random.default_rng(count), count).points
+        for p in (1, 1.5, 2, 3):
+            assert wasserstein(points, OnTheLine(line.quantile), p).residual < 1e-8
+
+
 # The cross-fitted bracket
 
 MASS = 0.3
@@ -298,6 +351,67 @@ def test_control_variates_reduce_the_error_and_keep_the_width():
     second, second_error = mean_and_error([r.estimate for r in helped])
     assert second_error < 0.5 * first_error
     assert abs(first - second) < Z * np.hypot(first_error, second_error)
+
+
+class WrongSpread(Cube):
+    """Uniform on the cube, with a covariance that is 30 % too large."""
+
+    def __init__(self, dimension):
+        super().__init__(dimension, moments=True)
+        self.covariance = 1.3 * self.covariance
+
+
+@pytest.mark.parametrize("law", [Cube(4), Cube(4, moments=True), WrongSpread(4)], ids=["plain", "moments", "control"])
+def test_few_points_are_regressed_on_fewer_moments(law):
+    """M = 128 in D = 4: 14 moments are too many, 5 are not. The bounds hold; a wrong covariance breaks them."""
+    atoms = np.full((2, 4), 0.5)
+    atoms[:, 0] = 0, 1
+    truth = ATOMS_TRUTH + 2 / 12
+    mass, mean, covariance = np.array([MASS, 1 - MASS]), getattr(law, "mean", None), getattr(law, "covariance", None)
+    results = [
+        semidiscrete.bracket(
+            atoms, law.sample, 2, 64, np.random.default_rng(seed), mass, mean=mean, covariance=covariance
+        )
+        for seed in range(300)
+    ]
+    upper, upper_error = mean_and_error([r.upper for r in results])
+    lower, lower_error = mean_and_error([r.lower for r in results])
+    middle, error = mean_and_error([r.estimate for r in results])
+    holds = upper > truth - Z * upper_error and lower < truth + Z * lower_error
+    if isinstance(law, WrongSpread):
+        assert not holds
+        assert abs(middle - truth) > 2 * Z * error
+        return
+    assert holds
+    assert abs(middle - truth) < Z * error
+    spread = np.std([r.estimate for r in results], ddof=1)
+    assert np.mean([r.standard_error for r in results]) == pytest.approx(spread, rel=0.1 + Z * 0.041)
+
+
+@pytest.mark.parametrize(("dimension", "count"), [(4, 32), (6, 32), (6, 64)])
+def test_control_variates_work_at_every_size_of_a_sweep(dimension, count):
+    """The sizes of iid-d4 and iid-d6 at which k = 4 leaves too few points for all second moments."""
+    x = np.random.default_rng(dimension).random((count, dimension))
+    features = dimension + dimension * (dimension + 1) // 2
+    assert dimension + 1 <= 4 * count / semidiscrete.PER_FEATURE < features
+    plain, helped = (
+        [wasserstein(x, Cube(dimension, moments=moments), precision=None, seed=seed) for seed in range(12)]
+        for moments in (False, True)
+    )
+    for one, other in zip(plain, helped, strict=True):
+        assert one.upper - one.lower == pytest.approx(other.upper - other.lower, rel=1e-9)
+        assert one.estimate != other.estimate
+    assert np.mean([r.standard_error for r in helped]) < 0.95 * np.mean([r.standard_error for r in plain])
+
+
+def test_too_few_points_for_any_control_variate():
+    """M = 48 in D = 4 is below 10 (D + 1): the moments change nothing. The mean alone is 4 features: it does."""
+    x = np.random.default_rng(87).random((12, 4))
+    plain, helped, mean_only = Cube(4), Cube(4, moments=True), Cube(4, moments=True)
+    del mean_only.covariance
+    results = [wasserstein(x, law, precision=None) for law in (plain, helped, mean_only)]
+    assert results[0] == results[1]
+    assert results[0].estimate != results[2].estimate
 
 
 def test_control_variates_do_not_depend_on_units():
@@ -437,7 +551,8 @@ def frozen(rng, m):
         (X, LAW, {"precision": 1.0}, "precision must be in (0, 1)"),
         (X, LAW, {"precision": np.nan}, "precision must be in (0, 1)"),
         (X, LAW, {"memory": 0}, "memory must be a positive"),
-        (X, LAW, {"memory": 1000.0}, "use fewer points, precision=None, or memory="),
+        (X, LAW, {"memory": 1000.0}, "use at most 2 points, or memory="),
+        (X, LAW, {"memory": 1e5}, "use precision=0.036 or None, or memory="),
         (X, X, {"memory": 1000.0}, "use fewer points"),
         (X, LAW, {"seed": -1}, "seed must be an integer >= 0"),
         (X, LAW, {"seed": 1.5}, "seed must be an integer >= 0"),
@@ -445,6 +560,9 @@ def frozen(rng, m):
         (X, lambda rng, m: rng.random((m, 3)), {}, "reference must return samples of shape"),
         (X, lambda rng, m: rng.random((m + 1, 2)), {}, "reference must return samples of shape"),
         (X, lambda rng, m: np.full((m, 2), np.nan), {}, "reference must return finite samples"),
+        (X, lambda rng, m: object(), {}, "reference must return samples as an array of numbers, not object"),
+        (X, lambda rng, m: [[1.0, 2.0], [3.0]], {}, "reference must return samples as an array of numbers, not list"),
+        (X, X, {"weights": "equal"}, "weights must be an array of numbers"),
     ],
 )
 def test_bad_input(points, reference, options, message):
@@ -461,19 +579,71 @@ def test_bad_moments(name, value):
         wasserstein(X, law)
 
 
-def test_quantile_alone_serves_the_line_only():
-    class Quantile:
-        quantile = staticmethod(np.log)
-
-    assert wasserstein([0.0], Quantile()).estimate == pytest.approx(2.0, rel=1e-10)
-    with pytest.raises(ValueError, match=r"reference must have \.sample"):
-        wasserstein(X, Quantile())
+def test_a_moment_that_is_a_method():
+    law = Cube(2)
+    law.mean = lambda: np.full(2, 0.5)
+    with pytest.raises(ValueError, match=r"reference\.mean must be an array of numbers of shape \(2,\)"):
+        wasserstein(X, law)
 
 
-def test_refusal_comes_before_allocation():
-    many = np.zeros((10**6, 2))
-    with pytest.raises(ValueError, match="GiB"):
-        wasserstein(many, Cube(2), precision=None)
+@pytest.mark.parametrize("label", [pd.Series, xr.DataArray, pd.DataFrame])
+def test_labelled_arrays_are_arrays(label):
+    """They have methods sample and quantile, as laws do."""
+    points, reference = np.random.default_rng(88).random((2, 9))
+    assert wasserstein(label(points), label(reference)) == wasserstein(points, reference)
+
+
+def test_labelled_arrays_of_points():
+    points, reference = np.random.default_rng(89).random((2, 9, 3))
+    expected = wasserstein(points, reference)
+    assert wasserstein(points, pd.DataFrame(reference)) == wasserstein(points, xr.DataArray(reference)) == expected
+    with pytest.raises(ValueError, match="reference must be finite"):
+        wasserstein(points, pd.DataFrame(reference).replace(reference[0, 0], np.nan))
+
+
+@pytest.mark.parametrize(("dimension", "p"), [(2, 2), (4, 2), (6, 1), (3, 1)])
+@pytest.mark.parametrize("memory", [1.1e9, 2e9, 7.7e9])
+def test_the_refusal_names_a_precision_that_fits(dimension, p, memory):
+    many, law = np.zeros((2000, dimension)), Cube(dimension)
+    with pytest.raises(ValueError, match="GiB") as caught:
+        wasserstein(many, law, p, precision=0.001, memory=memory)
+    assert "\n" not in str(caught.value)
+    precision = re.search(r"use precision=(0\.\d+) or None, or memory=\d+$", str(caught.value)).group(1)
+
+    def need(text):
+        return semidiscrete.memory_needed(2000, semidiscrete.points_per_particle(dimension, p, float(text)))
+
+    assert need(precision) <= memory < need(float(precision) / 1.2)
+
+
+def test_the_refusal_names_a_number_of_points_that_fits():
+    with pytest.raises(ValueError, match=r"use at most 3213 points, or memory=") as caught:
+        wasserstein(np.zeros((10**6, 4)), Cube(4))
+    assert "\n" not in str(caught.value)
+    assert semidiscrete.memory_needed(3213, 4) <= 2 * 2**30 < semidiscrete.memory_needed(3214, 4)
+    with pytest.raises(ValueError, match=r"use fewer points, or memory=\d+$"):
+        wasserstein(X, X, memory=1000.0)
+
+
+PEAK = """
+import re
+import numpy as np
+from mfstudy.transport.semidiscrete import bracket
+
+def peak_after(count):
+    points = np.random.default_rng(0).random((count, 2))
+    bracket(points, lambda rng, m: rng.random((m, 2)), 2, 4, np.random.default_rng(1))
+    return 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read()).group(1))
+
+idle = peak_after(20)
+print(peak_after(800) - idle)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_memory_needed_is_what_a_bracket_takes():
+    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    assert 0.6 < int(done.stdout) / semidiscrete.memory_needed(800, 4) < 1.1
 
 
 def test_k_is_at_least_two():

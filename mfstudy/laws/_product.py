@@ -60,7 +60,7 @@ class Shape(Protocol):
 
 
 @dataclass(frozen=True)
-class Block:
+class Factor:
     """The law of mean + scale * X.
 
     Parameters
@@ -78,7 +78,7 @@ class Block:
     mean: tuple[float, ...]
 
     def place(self, standard: Floats) -> Floats:
-        """Map values of X, (n, d), to values of the block: the one map of samples, nodes and quantiles."""
+        """Map values of X, (n, d), to values of the factor: the one map of samples, nodes and quantiles."""
         return np.asarray(self.mean) + self.scale * standard
 
 
@@ -88,32 +88,32 @@ class ProductLaw:
 
     Parameters
     ----------
-    position, velocity : Block or None
+    position, velocity : Factor or None
         None where the system has no such variable.
     """
 
-    position: Block | None
-    velocity: Block | None
+    position: Factor | None
+    velocity: Factor | None
 
     @property
-    def _blocks(self) -> list[Block]:
-        return [block for block in (self.position, self.velocity) if block is not None]
+    def _factors(self) -> list[Factor]:
+        return [factor for factor in (self.position, self.velocity) if factor is not None]
 
     def sample(self, rng: np.random.Generator, n: int) -> Ensemble:
-        """Return n i.i.d. particles; the position block is drawn first."""
+        """Return n i.i.d. particles; the position factor is drawn first."""
         _check_count("n", n)
-        return self._ensemble([block.shape.draw(rng, n) for block in self._blocks], None)
+        return self._ensemble([factor.shape.draw(rng, n) for factor in self._factors], None)
 
     def nodes(self, level: int) -> Ensemble:
-        """Return the tensor product of the blocks' Gauss rules, `level` nodes per axis, level^D in all."""
+        """Return the tensor product of the factors' Gauss rules, `level` nodes per axis, level^D in all."""
         _check_count("level", level)
-        rules = [block.shape.rule(level) for block in self._blocks]
+        rules = [factor.shape.rule(level) for factor in self._factors]
         points, weights = product_rule(rules)
-        split = np.cumsum([block.shape.dimension for block in self._blocks])[:-1]
+        split = np.cumsum([factor.shape.dimension for factor in self._factors])[:-1]
         return self._ensemble(np.split(points, split, axis=1), weights)
 
     def _ensemble(self, standard: list[Floats], weights: Floats | None) -> Ensemble:
-        placed = iter([block.place(values) for block, values in zip(self._blocks, standard, strict=True)])
+        placed = iter([factor.place(values) for factor, values in zip(self._factors, standard, strict=True)])
         position = next(placed) if self.position else None
         velocity = next(placed) if self.velocity else None
         return Ensemble(position, velocity, weights)
@@ -121,12 +121,12 @@ class ProductLaw:
     @property
     def mean(self) -> Floats:
         """E z, a (D,) array."""
-        return np.concatenate([np.asarray(block.mean) for block in self._blocks])
+        return np.concatenate([np.asarray(factor.mean) for factor in self._factors])
 
     @property
     def covariance(self) -> Floats:
         """Covariance matrix, (D, D), diagonal."""
-        return np.diag([block.scale**2 * block.shape.variance for block in self._blocks for _ in block.mean])
+        return np.diag([factor.scale**2 * factor.shape.variance for factor in self._factors for _ in factor.mean])
 
     def moment(self, q: float) -> float:
         """Return M_q = E|z - E z|^q for any real q > 0, to a relative error below 1e-12.
@@ -139,13 +139,13 @@ class ProductLaw:
             If the moment is above the largest float.
         """
         check_above("q", q)
-        blocks = self._blocks
-        size = math.hypot(*(b.scale * math.sqrt(b.shape.dimension * b.shape.variance) for b in blocks))
+        factors = self._factors
+        size = math.hypot(*(b.scale * math.sqrt(b.shape.dimension * b.shape.variance) for b in factors))
 
         def counts(order: int, rate: Floats) -> Floats:
             # Below a rate of 1e-20 the count is 0 to round-off; the floor keeps powers of the rate finite.
-            rates = [np.maximum(rate * (b.scale / size) ** 2, 1e-20) for b in blocks]
-            return convolve([b.shape.counts(order, r) for b, r in zip(blocks, rates, strict=True)])
+            rates = [np.maximum(rate * (b.scale / size) ** 2, 1e-20) for b in factors]
+            return convolve([b.shape.counts(order, r) for b, r in zip(factors, rates, strict=True)])
 
         with np.errstate(under="ignore"):  # the integrand vanishes at both ends
             log_power_mean = _log_power_mean(0.5 * q, len(self.mean), counts)
@@ -164,8 +164,8 @@ class ProductLaw:
         u = np.asarray(u, dtype=np.float64)
         if not np.all((u >= 0) & (u <= 1)):
             raise ValueError("u: not all in [0, 1]; allowed: probabilities")
-        (block,) = self._blocks
-        return block.place(block.shape.quantile(u)[..., None])[..., 0]
+        (factor,) = self._factors
+        return factor.place(factor.shape.quantile(u)[..., None])[..., 0]
 
     @property
     def moment_order(self) -> float:
@@ -175,13 +175,13 @@ class ProductLaw:
     @property
     def support(self) -> Floats:
         """Bounding box of the support, (D, 2)."""
-        reach = [block.scale * block.shape.halfwidth for block in self._blocks for _ in block.mean]
+        reach = [factor.scale * factor.shape.halfwidth for factor in self._factors for _ in factor.mean]
         return self.mean[:, None] + np.outer(reach, [-1.0, 1.0])
 
     @property
     def support_radius(self) -> float:
         """Supremum of |z - E z| over the support."""
-        return math.hypot(*(block.scale * block.shape.radius for block in self._blocks))
+        return math.hypot(*(factor.scale * factor.shape.radius for factor in self._factors))
 
     @property
     def support_dimension(self) -> int:
@@ -195,8 +195,8 @@ def bind(
     dimension: int,
     shape: Callable[[int], Shape],
     mean: tuple[float, ...] | None = None,
-) -> Block | None:
-    """Return the block that a component's scale makes on `dimension` variables; None if there are none.
+) -> Factor | None:
+    """Return the factor that a component's scale makes on `dimension` variables; None if there are none.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def bind(
     if scale is None:
         raise ValueError(f"{key}: missing; the system has {_PLURAL[variable]}")
     centre = (0.0,) * dimension if mean is None else tuple(map(float, mean))
-    return Block(shape(dimension), float(scale), centre)
+    return Factor(shape(dimension), float(scale), centre)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -279,7 +279,7 @@ def _log_power_mean(s: float, dimension: int, counts: Callable[[int, Floats], Fl
 
         E S^s = m! / Gamma(m - s) int_0^inf lambda^{-s} P(K = m) dlambda / lambda,   K ~ Poisson(lambda S),
 
-    by the trapezoidal rule in x = log lambda. Only positive terms, and counts of independent blocks convolve.
+    by the trapezoidal rule in x = log lambda. Only positive terms, and counts of independent factors convolve.
     On |Im x| <= theta < pi/2 the absolute integral is at most cos(theta)^{s-m} times it, so that the error
     relative to it is about 2 cos(theta)^{s-m} exp(-2 pi theta / h), below 1e-16 for every m at the best theta
     (Trefethen and Weideman, SIAM Review 56, 2014, Theorem 5.1).
@@ -287,7 +287,7 @@ def _log_power_mean(s: float, dimension: int, counts: Callable[[int, Floats], Fl
     m = 2 * math.ceil(s) + 1  # about 2s: neither end of the integrand then runs out of floating-point range
     h = 0.3 / math.sqrt(m - s)
     # The integrand peaks between (m - s) / (2s + 1) and m. Left out at both ends is e^-45 of it; it goes
-    # as exp((m - s) x), and as exp(-(s + 1/2) x) or faster, because a block in R^d has a bounded density.
+    # as exp((m - s) x), and as exp(-(s + 1/2) x) or faster, because a factor in R^d has a bounded density.
     first = math.log((m - s) / (2 * s + 1)) - 1 - 45 / (m - s)
     last = math.log(m + dimension) + 1 + 45 / (s + 0.5)
     x = np.arange(first, last, h)

@@ -32,10 +32,13 @@ class Field:
     Parameters
     ----------
     name : str
-        The quantity; `w2_sq` is a squared distance, `w2` would be a distance.
+        Name in the store, after the observable's label.
+    quantity : str
+        What it is a number of; the fields of one quantity belong together. `w2_sq` is a squared distance, `w2` would
+        be a distance.
     role : str
         How results read it: the estimate, an end of its bracket, its standard error given the particles, a
-        certificate that the solver ended at the optimum, or a count.
+        certificate that the solver ended at the optimum, or a count. "status" is written by the package.
     definition : str
         In words and formula.
     unit : str
@@ -46,11 +49,16 @@ class Field:
     """
 
     name: str
-    role: Literal["estimate", "lower", "upper", "standard_error", "certificate", "count"]
+    quantity: str
+    role: Literal["estimate", "lower", "upper", "standard_error", "certificate", "count", "status"]
     definition: str
     unit: str = "dimensionless"
     scale: Literal["linear", "log10"] = "linear"
     per: Literal["time", "run"] = "time"
+
+
+#: What `needs` may name: what this version's runs provide.
+ROLES = frozenset({"particles", "reference"})
 
 
 @dataclass(frozen=True)
@@ -128,3 +136,10 @@ class Observable(Protocol):
     def budget(self, size: int, phase: Phase) -> Budget:
         """Predict the cost of one measurement at size N."""
         ...
+
+
+def stored_fields(observable: Observable) -> tuple[Field, ...]:
+    """Return what the store holds of an observable: how it ended, then its own fields."""
+    first = observable.fields[0].quantity
+    ended = Field(f"{first}_status", first, "status", "how the measurement ended, a Status code", unit="1")
+    return (ended, *observable.fields)

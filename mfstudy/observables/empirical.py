@@ -60,12 +60,12 @@ class Empirical:
         power = f"W_{self.p:g}^{self.p:g}" if self.p != 1 else "W_1"
         what = f"{power}(mu_N^t, rho^t)"
         return (
-            Field(quantity, "estimate", f"{what}, mu_N^t the empirical measure of one replicate"),
-            Field(f"{quantity}_lower", "lower", f"lower end L of the bracket, E[L] <= {what}"),
-            Field(f"{quantity}_upper", "upper", f"upper end U of the bracket, E[U] >= {what}"),
-            Field(f"{quantity}_error", "standard_error", "standard error of the estimate given the particles"),
-            Field(f"{quantity}_residual", "certificate", "relative duality gap or quadrature error"),
-            Field(f"{quantity}_reference_points", "count", "reference points drawn", unit="1"),
+            Field(quantity, quantity, "estimate", f"{what}, mu_N^t the empirical measure of one replicate"),
+            Field(f"{quantity}_lower", quantity, "lower", f"lower end L of the bracket, E[L] <= {what}"),
+            Field(f"{quantity}_upper", quantity, "upper", f"upper end U of the bracket, E[U] >= {what}"),
+            Field(f"{quantity}_error", quantity, "standard_error", "standard error given the particles"),
+            Field(f"{quantity}_residual", quantity, "certificate", "relative duality gap or quadrature error"),
+            Field(f"{quantity}_reference_points", quantity, "count", "reference points drawn", unit="1"),
         )
 
     def admit(self, phase: Phase, law: InitialLaw) -> None:
@@ -100,6 +100,6 @@ class Empirical:
     def budget(self, size: int, phase: Phase) -> Budget:
         """Predict seconds and bytes (measured on one core: N = 1000, k = 4 takes about 1 s in D = 4)."""
         if phase.dimension == 1:
-            return Budget(seconds=2e-4 + 1.5e-6 * size, memory=1e8)
+            return Budget(seconds=2e-4 + 1.5e-6 * size, memory=150.0 * size)
         k = points_per_particle(phase.dimension, self.p, self.precision)
         return Budget(seconds=2e-3 + (size / 1000) ** 2.2 * (k / 4) ** 1.5, memory=BYTES * size * size * k)

@@ -14,12 +14,10 @@ class Reference(Protocol):
 
     scheme: ClassVar[int]
 
-    def solve(self, system: System, law: InitialLaw) -> MeanField:
-        """Return the solved reference.
+    def admit(self, system: System) -> None:
+        """Raise ValueError where this reference does not exist for a system; cheap."""
+        ...
 
-        Raises
-        ------
-        ValueError
-            If this reference does not exist for the system.
-        """
+    def solve(self, system: System, law: InitialLaw) -> MeanField:
+        """Return the solved reference; may take long, so workers do it once."""
         ...

@@ -36,14 +36,12 @@ class Exact:
 
     scheme: ClassVar[int] = 1
 
-    def solve(self, system: System, law: InitialLaw) -> _Resting:
-        """Return rho^t = rho_in.
-
-        Raises
-        ------
-        ValueError
-            If the system moves its particles.
-        """
+    def admit(self, system: System) -> None:
+        """Refuse systems that move their particles."""
         if not system.stationary:
             raise ValueError(f"no exact reference is known for the system {type(system).__name__}")
+
+    def solve(self, system: System, law: InitialLaw) -> _Resting:
+        """Return rho^t = rho_in."""
+        self.admit(system)
         return _Resting(law)

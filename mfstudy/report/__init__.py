@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from mfstudy import plot
 from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
+from mfstudy.plot.curves import law_error, laws
+from mfstudy.plot.words import DASH, GREEK, MINUS, SYMBOL, decimals
 from mfstudy.results import Quantity, Results
 from mfstudy.wording import Interval
 
@@ -64,17 +66,16 @@ def write(results: Results, directory: str | Path | None = None) -> Path:
 
 def _replace(path: Path, text: str) -> None:
     """Write a file that is never seen half-written."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     partial.write_text(text, encoding="utf-8", newline="\n")
     partial.replace(path)
 
 
 def _measured(results: Results) -> Iterator[tuple[Quantity, int, Fit]]:
     """Yield the fits of what has at least one number; nothing can be said of the rest."""
-    for quantity in results.quantities:
-        for time in range(len(results.times)):
-            if np.isfinite(results.values(quantity, "estimate", time)).any():
-                yield quantity, time, results.fit(quantity.observable, time, p=quantity.p)
+    for quantity, time, fit in results.fits():
+        if np.isfinite(results.values(quantity, "estimate", time)).any():
+            yield quantity, time, fit
 
 
 # -- numbers ---------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def plus_minus(value: float | None, error: float | None) -> str:
         In the same unit.
     """
     if value is None:
-        return plot.DASH
+        return DASH
     if value == 0:
         return "0"
     if error is None or not 0 < error < np.inf:
@@ -147,14 +148,14 @@ def _ten(power: int) -> str:
 
 
 def _signed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", plot.MINUS)
+    return f"{value:.{digits}f}".replace("-", MINUS)
 
 
 def _interval(label: str, value: float | None, interval: Interval | None) -> tuple[str, str, str] | None:
     """Return a row of the table of rates."""
     if value is None or interval is None:
         return None
-    digits = plot.decimals(value, interval)
+    digits = decimals(value, interval)
     return label, _signed(value, digits), " to ".join(_signed(end, digits) for end in interval)
 
 
@@ -213,7 +214,7 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
 
 
 def _numbers(fit: Fit) -> list[tuple[str, str, str]]:
-    shared = "interval over all laws of weight above 5 %" if fit.log_power is None else "given this law"
+    shared = "interval over the plausible laws" if fit.verdict == "undecided" else "given this law"
     rows = (
         _interval("effective exponent over the sweep", fit.effective_exponent, fit.effective_exponent_interval),
         _interval(f"exponent a of N in {fit.law}, {shared}", fit.exponent, fit.exponent_interval),
@@ -233,21 +234,21 @@ def _cells(results: Results, quantity: Quantity, fit: Fit, row: dict[str, Any]) 
     error = None
     if row["fitted"] is not None and fit.law is not None:
         size = np.array([row["size"]], dtype=float)
-        error = row["fitted"] * float(plot.law_error(fit, plot.laws(results, quantity)[fit.law], size)[0])
+        error = row["fitted"] * float(law_error(fit, laws(results, quantity)[fit.law], size)[0])
     half, residual = row["bracket_half_width"], row["residual"]
     return (
         f"{row['size']}",
         f"{row['replicates']}",
         plus_minus(row["mean"], row["standard_error"]),
-        plot.DASH if half is None else _power(half, 2) if half else "0 (exact)",
+        DASH if half is None else _power(half, 2) if half else "0 (exact)",
         plus_minus(row["fitted"], error),
-        plot.DASH if residual is None else _signed(residual, 1),
+        DASH if residual is None else _signed(residual, 1),
     )
 
 
 def _laws(results: Results, quantity: Quantity, fit: Fit) -> list[dict[str, str]]:
     """Return the candidates, the heaviest first."""
-    known = plot.laws(results, quantity)
+    known = laws(results, quantity)
     return [
         {
             "name": name,
@@ -261,11 +262,11 @@ def _laws(results: Results, quantity: Quantity, fit: Fit) -> list[dict[str, str]
 
 def symbols(text: str) -> Markup:
     """Return text as HTML, its symbols with raised and lowered indices, everything else escaped."""
-    return Markup(plot.SYMBOL.sub(_marked, str(escape(text))))
+    return Markup(SYMBOL.sub(_marked, str(escape(text))))
 
 
 def _marked(symbol: re.Match[str]) -> str:
-    greek = plot.GREEK.sub(lambda m: f"&{m[0]};", symbol[0])
+    greek = GREEK.sub(lambda m: f"&{m[0]};", symbol[0])
     lowered = re.sub(r"_([A-Za-z0-9.]+)", r"<sub>\1</sub>", greek)
     return re.sub(r"\^(-?[A-Za-z0-9./]+)", r"<sup>\1</sup>", lowered)
 
@@ -297,9 +298,9 @@ def _provenance(notes: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
     versions = [f"{name} {number}" for name, number in _versions(notes).items()]
     return [
         ("core time", f"{seconds:.3g} s, of {len(notes)} blocks"),
-        ("hosts", ", ".join(hosts) or plot.DASH),
-        ("machines", ", ".join(machines) or plot.DASH),
-        ("versions", "; ".join(versions) or plot.DASH),
+        ("hosts", ", ".join(hosts) or DASH),
+        ("machines", ", ".join(machines) or DASH),
+        ("versions", "; ".join(versions) or DASH),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +76,23 @@ def axis_periods(period: Period, dimension: int) -> tuple[float | None, ...] | N
     return None if all(entry is None for entry in periods) else periods
 
 
-def check_memory(rows: int, columns: int, memory: float | None) -> None:
-    """Refuse a dense problem of ``rows`` x ``columns`` pairs above a budget in bytes, before allocating.
+def dense_memory(rows: int, columns: int) -> int:
+    """Return the peak memory of a dense problem of ``rows`` x ``columns`` pairs, in bytes."""
+    return BYTES * rows * columns
+
+
+def check_memory(
+    rows: int, columns: int, memory: float | None, remedy: Callable[[float], str] = lambda _: "fewer points"
+) -> None:
+    """Refuse a dense problem of ``rows`` x ``columns`` pairs above a budget, before allocating.
+
+    Parameters
+    ----------
+    rows, columns : int
+    memory : float or None
+        Budget in bytes; None = 2 GiB.
+    remedy : callable, optional
+        ``remedy(pairs)`` says what a caller with that many pairs at most may use instead.
 
     Raises
     ------
@@ -85,11 +100,11 @@ def check_memory(rows: int, columns: int, memory: float | None) -> None:
         Naming the need, the budget and what to do.
     """
     budget = MEMORY if memory is None else memory
-    need = BYTES * rows * columns
+    need = dense_memory(rows, columns)
     if need > budget:
         raise ValueError(
-            f"a transport problem of {rows} x {columns} points needs about {need / 2**30:.2f} GiB, "
-            f"memory allows {budget / 2**30:.2f}: use fewer points, precision=None, or memory={need}"
+            f"a transport problem of {rows} x {columns} points needs about {need / 2**30:.3g} GiB, "
+            f"memory allows {budget / 2**30:.3g}: use {remedy(budget / BYTES)}, or memory={need}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Protocol
 
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfstudy.ensemble import Floats
-from mfstudy.transport.bracket import Bracket
+from mfstudy.transport.bracket import Bracket, UncertifiedError
 from mfstudy.transport.discrete import Period, axis_periods, check_memory, cost_matrix, solve
 from mfstudy.transport.one_dimensional import discrete_cost, quantile_cost
 from mfstudy.transport.semidiscrete import Sampler, bracket, points_per_particle
 
 COSTS = ("euclidean",)
+QUADRATURE = 1e-6  # largest relative error of an integral over a quantile function that still counts as exact
+FLOOR = 1e-9  # part of a coordinate, or of a mass, below which a relative error is one of round-off
 
 
 class Law(Protocol):
@@ -49,9 +52,9 @@ def wasserstein(
     points : (N, D) or (N,) array
         Atoms of the measure, in units of length; (N,) is D = 1.
     reference : (M, D) array, callable or object
-        An array is solved exactly. A callable ``sample(rng, m) -> (m, D)`` or an object with ``.sample`` is
-        bracketed; with ``.quantile(u)`` it is exact for D = 1 without a period. Optional attributes ``mean``
-        (D,) and ``covariance`` (D, D), the law's exact moments, reduce the error.
+        An array (a list, or what has ``__array__``) is solved exactly. A callable ``sample(rng, m) -> (m, D)`` or an
+        object with ``.sample`` is bracketed; with ``.quantile(u)`` it is exact for D = 1 without a period. Optional
+        attributes ``mean`` (D,) and ``covariance`` (D, D), the law's exact moments, reduce the error.
     p : float, optional
         Order, dimensionless: any p >= 1 in D = 1 and for arrays, 1 or 2 otherwise.
     weights, reference_weights : (N,), (M,) arrays, optional
@@ -78,7 +81,7 @@ def wasserstein(
     ValueError
         If an argument is not as above, or the problem exceeds the memory.
     UncertifiedError
-        If the optimum could not be certified.
+        If the optimum could not be certified, or the relative error of an integral over the quantile is above 1e-6.
     """
     x = _points(points, "points")
     periods = axis_periods(period, x.shape[1])
@@ -86,8 +89,10 @@ def wasserstein(
     mass = _masses(weights, len(x), "weights")
     if mass is not None:
         x, mass = x[mass > 0], mass[mass > 0]
-    sampler = _sampler(reference)
-    quantile = getattr(reference, "quantile", None)
+    # An array is one even if its class has methods of these names, as labelled arrays do.
+    is_array = hasattr(reference, "__array__")
+    sampler = None if is_array else _sampler(reference)
+    quantile = None if is_array else getattr(reference, "quantile", None)
     if sampler is None and quantile is None:
         y = _points(reference, "reference")  # type: ignore[arg-type]
         return _discrete(x, y, p, mass, _masses(reference_weights, len(y), "reference_weights"), periods, memory)
@@ -129,7 +134,14 @@ def _discrete(
 
 def _quantile(x: Floats, quantile: Callable[[Floats], Floats], p: float, mass: Floats | None) -> Bracket:
     value, error = quantile_cost(x, quantile, p, mass)
-    residual = error / value if value > 0 else 0.0
+    coordinates = float(FLOOR * np.abs(x).max()) ** p
+    masses = FLOOR * float(np.sum(np.diff(np.sort(x)) ** p))  # at the cells' edges, moved to the next atom
+    residual = error / max(value, coordinates, masses, sys.float_info.min)
+    if not residual <= QUADRATURE:
+        raise UncertifiedError(
+            f"integral over reference.quantile not certified: relative error {residual:.1e}, allowed {QUADRATURE:.0e}; "
+            "if the right tail is heavy, reflect points and law: the left one is resolved to 1e-300"
+        )
     return Bracket(value, max(value - error, 0.0), value + error, 0.0, p, "quantile", residual, 0)
 
 
@@ -138,11 +150,15 @@ def _sampler(reference: object) -> Sampler | None:
     return sample if callable(sample) else None
 
 
-def _points(values: ArrayLike, name: str) -> Floats:
+def _floats(values: ArrayLike, name: str, shape: str) -> Floats:
     try:
-        points = np.asarray(values, dtype=float)
+        return np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} must be an array of numbers of shape (N, D) or (N,)") from None
+        raise ValueError(f"{name} must be an array of numbers of shape {shape}") from None
+
+
+def _points(values: ArrayLike, name: str) -> Floats:
+    points = _floats(values, name, "(N, D) or (N,)")
     points = points[:, None] if points.ndim == 1 else points
     if points.ndim != 2 or points.size == 0:
         raise ValueError(f"{name} must be a non-empty array of shape (N, D) or (N,), not {np.shape(values)}")
@@ -154,7 +170,7 @@ def _points(values: ArrayLike, name: str) -> Floats:
 def _masses(values: ArrayLike | None, count: int, name: str) -> Floats | None:
     if values is None:
         return None
-    masses = np.asarray(values, dtype=float)
+    masses = _floats(values, name, f"({count},)")
     if masses.shape != (count,):
         raise ValueError(f"{name} must have shape ({count},), one mass for each point, not {masses.shape}")
     if not (masses >= 0).all():
@@ -183,7 +199,7 @@ def _moments(reference: object, dimension: int) -> tuple[Floats | None, Floats |
         if values is None:
             moments.append(None)
             continue
-        array = np.asarray(values, dtype=float)
+        array = _floats(values, f"reference.{name}", str(shape))
         if array.shape != shape or not np.isfinite(array).all():
             raise ValueError(f"reference.{name} must be a finite array of shape {shape}, not {array.shape}")
         moments.append(array)

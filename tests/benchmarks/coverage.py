@@ -17,6 +17,13 @@ from mfstudy.ensemble import Floats
 from mfstudy.fit import fit_rate
 
 SIZES = np.array([100, 200, 500, 1000, 2000, 5000, 10_000, 20_000], dtype=float)
+TERMS: dict[str, Callable[[Floats], Floats]] = {
+    "power": np.ones_like,
+    "power-log": np.log,
+    "ajtai-komlos-tusnady": np.log,
+    "ajtai-komlos-tusnady-constant": lambda sizes: np.log(sizes) + 5.65,
+    "matching-boundary": lambda sizes: 1 + 1.15 * sizes**-0.25,
+}
 Noise = Callable[[np.random.Generator, tuple[int, ...]], Floats]
 
 
@@ -77,8 +84,8 @@ def uniform_w2_sq(rng: np.random.Generator, sizes: Floats, replicates: int) -> F
 def planted(name: str, noise: Noise, replicates: int, law: str = "power", **more: object) -> Row:
     """A row of a law with C = 2, a = -1/2 (or the pinned power) and multiplicative noise of mean 1."""
     sizes = more.pop("sizes", SIZES)
-    exponent = -1.0 if law == "ajtai-komlos-tusnady" else -0.5
-    mean = 2 * sizes**exponent * (1 if law == "power" else np.log(sizes))
+    exponent = -1.0 if law.startswith("ajtai-komlos-tusnady") else -0.5
+    mean = 2 * sizes**exponent * TERMS[law](sizes)
     shape = (len(sizes), replicates)
     return Row(
         f"{name} {law}",
@@ -100,6 +107,9 @@ def rows() -> Iterator[tuple[int, Row]]:
         yield 16, planted(noise.__name__, noise, 16, "power-log")
         yield 16, planted(noise.__name__, noise, 16, "ajtai-komlos-tusnady", dim=2)
         yield 16, planted(f"{noise.__name__} 4 sizes", noise, 16, sizes=SIZES[::2])
+    for replicates in (48, 2000):
+        yield replicates, planted("lognormal", lognormal, replicates, "matching-boundary", dim=4)
+        yield replicates, planted("lognormal", lognormal, replicates, "ajtai-komlos-tusnady-constant", dim=2)
     for replicates in (16, 200):
         yield replicates, planted("CV not a power", mixed, replicates)
     yield 96, planted("shared factor, groups", shared, 96, groups=True)

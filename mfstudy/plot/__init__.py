@@ -1,0 +1,99 @@
+"""Figures of a study: numbers and their fit in, a figure out. The only home of matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mfstudy.fit import Fit
+from mfstudy.plot.curves import GREY, fitted, footer_of, law_error, laws, references, series_of
+from mfstudy.plot.panels import LINE, draw_exponents, draw_main, draw_residuals, draw_unfitted, label_sizes
+from mfstudy.plot.words import SYMBOL, mathtext
+from mfstudy.results import Quantity, Results
+
+_STYLE: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
+    "font.size": 8.5,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "svg.fonttype": "path",  # a viewer's fonts differ, and a page may load none
+    "svg.hashsalt": "mfstudy",
+}
+# Inches: the text beside and below the panels must not be cut when a panel's size changes.
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 7.8, 0.92, 2.0, 0.12, 0.62
+_PANELS, _FLAT, _GAP = (3.6, 1.0, 1.5), (1.2,), 0.16
+
+
+class Drawing(Figure):
+    """A figure that shows itself in a notebook without pyplot and its global state."""
+
+    def _repr_svg_(self) -> str:
+        return svg(self)
+
+
+def convergence(results: Results, quantity: Quantity, time: int, fit: Fit) -> Figure:
+    """Draw how a quantity's mean falls with N: the means, the fitted law, its residuals, local exponents.
+
+    Parameters
+    ----------
+    results : Results
+    quantity : Quantity
+    time : int
+        Index of the save time.
+    fit : Fit
+        Of this quantity at this time.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel without residuals and exponents where the fit has no law.
+    """
+    series = series_of(results, quantity, time, fit)
+    footer = footer_of(results, quantity, time)
+    symbol = SYMBOL.match(quantity.definition)
+    with style.context(["default", _STYLE]):
+        figure, panels = _canvas(_PANELS if fit.law else _PANELS[:1] if series.mean.any() else _FLAT, footer)
+        if fit.law is None:
+            draw_unfitted(panels[0], series, fit)
+        else:
+            law = laws(results, quantity)[fit.law]
+            curves = [fitted(series, fit, law), *references(results, quantity, series, fit)]
+            draw_main(panels[0], series, curves, law_error(fit, law, curves[0].sizes))
+            draw_residuals(panels[1], fit)
+            draw_exponents(panels[2], series, curves)
+        panels[0].set_ylabel(f"mean of {mathtext(symbol) if symbol else quantity.name}")
+        label_sizes(panels, series.sizes)
+        figure.align_ylabels(panels)
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """Return a figure as SVG, the same text each time; letters are drawn as paths and need no font."""
+    stream = io.StringIO()
+    with style.context(["default", _STYLE]):
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    return stream.getvalue()
+
+
+def _canvas(heights: Sequence[float], footer: Sequence[str]) -> tuple[Drawing, list[Axes]]:
+    """Return a figure with panels of the given heights (inches) above each other, and the footer below."""
+    total = _TOP + sum(heights) + _GAP * (len(heights) - 1) + _BOTTOM + len(footer) * LINE
+    figure = Drawing(figsize=(_WIDTH, total), facecolor="white")
+    panels: list[Axes] = []
+    top = total - _TOP
+    for height in heights:
+        box = (_LEFT / _WIDTH, (top - height) / total, 1 - (_LEFT + _RIGHT) / _WIDTH, height / total)
+        panels.append(figure.add_axes(box, sharex=panels[0] if panels else None))
+        top -= height + _GAP
+    for row, line in enumerate(reversed(footer)):
+        figure.text(0.12 / _WIDTH, (0.1 + row * LINE) / total, line, fontsize=7.5, color=GREY)
+    return figure, panels
