@@ -309,6 +309,8 @@ class Results:
             "weights": fit.weights,
             "constant": _number(fit.constant),
             "constant_interval": _numbers(fit.constant_interval),
+            "second_constant": _number(fit.second_constant),
+            "p_value": _number(fit.p_value),
             "verdict": fit.verdict,
             "text": fit.text,
             "bounds": [],

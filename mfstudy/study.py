@@ -20,7 +20,6 @@ from mfstudy.laws import InitialLaw, Law
 from mfstudy.meanfield import MeanField
 from mfstudy.observables import ROLES, Observable
 from mfstudy.references import Reference
-from mfstudy.references.exact import Exact
 from mfstudy.systems import System
 from mfstudy.transport.discrete import MEMORY
 
@@ -293,7 +292,7 @@ def _study(table: Mapping[str, Any], text: str) -> Study:
             raise InputError(f"{key}: missing; allowed: {'[[observable]]' if key == 'observable' else f'[{key}]'}")
     system = components.build("systems", table["system"], "system")
     law = components.build("laws", table["law"], "law")
-    reference = components.build("references", table["reference"], "reference") if "reference" in table else Exact()
+    reference = components.build("references", table.get("reference", {"kind": "exact"}), "reference")
     problem = Problem(
         seed=head.seed,
         system=system,

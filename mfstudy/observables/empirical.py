@@ -11,8 +11,7 @@ from mfstudy.ensemble import Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.observables import Budget, Field, View
 from mfstudy.streams import Purpose
-from mfstudy.transport.discrete import BYTES
-from mfstudy.transport.semidiscrete import points_per_particle
+from mfstudy.transport.semidiscrete import memory_needed, points_per_particle
 from mfstudy.transport.wasserstein import COSTS
 
 
@@ -102,4 +101,4 @@ class Empirical:
         if phase.dimension == 1:
             return Budget(seconds=2e-4 + 1.5e-6 * size, memory=150.0 * size)
         k = points_per_particle(phase.dimension, self.p, self.precision)
-        return Budget(seconds=2e-3 + (size / 1000) ** 2.2 * (k / 4) ** 1.5, memory=BYTES * size * size * k)
+        return Budget(seconds=2e-3 + (size / 1000) ** 2.2 * (k / 4) ** 1.5, memory=memory_needed(size, k))
