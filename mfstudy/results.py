@@ -202,7 +202,7 @@ class Results:
         return {"long_name": "number of particles", "units": "1"}
 
     def quantity(self, observable: str, p: float | None = None) -> Quantity:
-        """Return the quantity of an observable, told by p where the label alone does not tell.
+        """Return a quantity by its observable's label (told by p where that is not enough) or by its own name.
 
         Raises
         ------
@@ -210,14 +210,14 @@ class Results:
             If there is none, or more than one.
         """
         labels = [q.observable for q in self.quantities]
-        found = [q for q in self.quantities if q.observable == observable and p in (None, q.p)]
-        if observable not in labels:
+        found = [q for q in self.quantities if observable in (q.observable, q.name) and p in (None, q.p)]
+        if observable not in labels + [q.name for q in self.quantities]:
             raise InputError(
                 f"observable: unknown '{observable}'; allowed: {', '.join(labels)}{nearest(observable, labels)}"
             )
         if len(found) != 1:
-            orders = ", ".join(f"{q.p:g}" for q in self.quantities if q.observable == observable and q.p)
-            raise InputError(f"p: {p} does not tell which '{observable}'; allowed: {orders}")
+            several = ", ".join(q.name for q in self.quantities if q.observable == observable)
+            raise InputError(f"p: {p} does not tell which '{observable}'; allowed: a p, or one of {several}")
         return found[0]
 
     def values(self, quantity: Quantity, role: str = "estimate", time: int = -1) -> Floats:
@@ -287,7 +287,9 @@ class Results:
     def table(self, quantity: Quantity, time: int, fit: Fit) -> dict[str, Any]:
         """Return one entry of `mfstudy fit --json`: plain data, null where a number does not exist."""
         used = [self.sizes.index(int(size)) for size in fit.sizes]
-        bracket = (self.values(quantity, "upper", time) - self.values(quantity, "lower", time))[used] / 2
+        bracket = np.full((len(used), 1), np.nan)
+        if {"lower", "upper"} <= set(quantity.roles):
+            bracket = (self.values(quantity, "upper", time) - self.values(quantity, "lower", time))[used] / 2
         return {
             "observable": quantity.observable,
             "quantity": quantity.name,

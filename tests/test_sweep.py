@@ -262,6 +262,50 @@ def test_one_observable_that_fails_leaves_the_other_alone(tmp_path, monkeypatch)
     assert ((data.empirical_w2_sq_status == 2) == data.empirical_w2_sq.isnull()).all()
 
 
+BARE = '''
+from dataclasses import dataclass
+from typing import ClassVar
+from mfstudy.observables import Budget, Field
+
+@dataclass(frozen=True)
+class Bare:
+    """Two quantities without brackets, one of them a number of the whole run."""
+    scheme: ClassVar[int] = 1
+    needs: ClassVar[frozenset] = frozenset({"particles"})
+    p: ClassVar[None] = None
+    label: ClassVar[str] = "bare"
+    fields: ClassVar[tuple] = (
+        Field("spread_sq", "spread_sq", "estimate", "mean of |x|^2"),
+        Field("reach", "reach", "estimate", "max of |x|", per="run"),
+    )
+    def admit(self, phase, law):
+        pass
+    def budget(self, size, phase):
+        return Budget(1e-4, 1e3)
+    def measure(self, view):
+        x = view.particles.points
+        return float((x**2).mean()), float(abs(x).max())
+'''
+
+
+def test_an_observable_from_outside_with_two_quantities(tmp_path, monkeypatch):
+    lab(tmp_path, monkeypatch)
+    (tmp_path / "lab/bare.py").write_text(BARE)
+    text = TINY.replace('kind = "empirical"\np = 2', 'kind = "lab.bare"') + "[time]\nsave = [0.0, 1.0]\n"
+    results = mfstudy.run(parse(text), tmp_path / "store", part=(1, 1))
+    assert [(q.name, time) for q, time, _ in results.fits()] == [
+        ("bare_spread_sq", 0), ("bare_spread_sq", 1), ("bare_reach", 1),
+    ]  # fmt: skip
+    tables = [results.table(*entry) for entry in results.fits()]
+    assert tables[0]["bracket_half_width"] == [None] * 4
+    assert results.fit("bare_spread_sq").mean[-1] == pytest.approx(1 / 12, rel=0.05)
+    with pytest.raises(components.InputError, match="allowed: a p, or one of bare_spread_sq, bare_reach"):
+        results.fit("bare")
+    from mfstudy import report
+
+    assert report.write(results, tmp_path / "page").exists()
+
+
 def test_a_component_that_was_edited_is_not_taken_for_the_old_one(tmp_path, monkeypatch):
     text = lab(tmp_path, monkeypatch)
     identity = parse(text).problem.identity
