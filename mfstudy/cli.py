@@ -190,9 +190,11 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
     held = Store(path) if path.exists() else None
     if held:
         held.check_problem(loaded.problem)
-    points, known = loaded.sweep.points, held.points() if held else []
-    lengths = {p: held.length(p) if held and p in known else block_length(p.size) for p in points}
-    blocks = plan_blocks(dict.fromkeys(points, loaded.sweep.replicates), lengths)
+    asked, known = (held.requested(), held.points()) if held else ({}, [])
+    for point in loaded.sweep.points:
+        asked[point] = max(asked.get(point, 0), loaded.sweep.replicates)
+    lengths = {p: held.length(p) if held and p in known else block_length(p.size) for p in asked}
+    blocks = plan_blocks(dict(sorted(asked.items())), lengths)
     done = {point: held.done(point) for point in held.points()} if held else {}
     seconds = planning.replicate_seconds(loaded.problem, timed(held) if held else {})
     rows = planning.forecast(loaded.problem, blocks, done, seconds)
@@ -271,7 +273,10 @@ def run(
 
 @_verb("mfstudy deepen quickstart.mfstudy --replicates 2048 --sizes 20000,50000")
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--replicates", help="Replicates of every size: a number, or +K for K more once nothing is missing.")
+@click.option(
+    "--replicates",
+    help="Replicates of every size, or +K for K more once nothing is missing.",
+)
 @click.option("--sizes", help="Sizes to add, separated by commas.")
 @_engine
 def deepen(
@@ -299,13 +304,17 @@ def _request(replicates: str | None, sizes: str | None) -> tuple[int | None, int
     """Return (replicates, more, sizes) of `deepen`, checked like a study's sweep."""
     if replicates is None and sizes is None:
         raise InputError("deepen: nothing asked; allowed: --replicates, --sizes or both")
-    more = replicates is not None and replicates.startswith("+")
+    more = replicates is not None and replicates.strip().startswith("+")
     table: dict[str, Any] = {"sizes": [2], "replicates": 2}
     try:
-        if replicates is not None:
-            table["replicates"] = int(replicates) + (1 if more else 0)  # +1 is allowed, +0 is not
+        if replicates is not None and more and int(replicates) < 1:
+            raise InputError(f"--replicates: {replicates} is not allowed; allowed: +1 or more, or a number >= 2")
+        if replicates is not None and not more:
+            table["replicates"] = int(replicates)
         if sizes is not None:
             table["sizes"] = [int(size) for size in sizes.split(",")]
+    except InputError:
+        raise
     except ValueError:
         raise InputError("deepen: not an integer; allowed: integers, and +K for --replicates") from None
     sweep: Sweep = fill(Sweep, table, "deepen")
@@ -349,8 +358,7 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
         click.echo(f"not complete: {results.store.path} lacks blocks; run the other parts, or run again")
     if meter.state.failures or results.failed:
         return Exit.REMAINS
-    unknown = written is not None and any(fitted.verdict == "not-measurable" for _, _, fitted in results.fits())
-    return Exit.NOT_MEASURABLE if unknown else Exit.DONE
+    return Exit.DONE if written is None or results.measurable else Exit.NOT_MEASURABLE
 
 
 _STORE = click.argument("store", type=click.Path(path_type=Path))
@@ -368,7 +376,8 @@ def status(store: Path, as_json: bool) -> int:
     else:
         lines = [[str(row[key]) for key in ("size", "wanted", "done", "failed")] for row in rows]
         show_table("", ("N", "replicates wanted", "stored", "failed"), lines)
-        click.echo("complete" if results.complete else "not complete: run the study again")
+        lacking = sum(max(row["wanted"] - row["done"], 0) for row in rows)
+        click.echo("complete" if results.complete else f"not complete: {lacking} replicates are missing")
         for line in reasons:
             click.echo(f"failed: {line}")
     return Exit.REMAINS if results.failed else Exit.DONE
@@ -379,13 +388,11 @@ def status(store: Path, as_json: bool) -> int:
 def fit(store: Path, as_json: bool) -> int:
     """Infer the rates from what a STORE holds."""
     results = Results(store)
-    fits = [(results.table(quantity, time, fitted), fitted) for quantity, time, fitted in results.fits()]
     if as_json:
-        show_json({"study": results.name, "fits": [table for table, _ in fits]})
+        show_json({"study": results.name, "fits": [results.table(*entry) for entry in results.fits]})
     else:
         show_fits(results)
-    unknown = any(fitted.verdict == "not-measurable" for _, fitted in fits)
-    return Exit.NOT_MEASURABLE if unknown else Exit.DONE
+    return Exit.DONE if results.measurable else Exit.NOT_MEASURABLE
 
 
 @_verb("mfstudy report quickstart.mfstudy -o page")

@@ -125,7 +125,7 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 
 def show_fits(results: Results) -> None:
     """Print the verdict and the numbers of every quantity at every save time."""
-    for quantity, time_index, fit in results.fits():
+    for quantity, time_index, fit in results.fits:
         data = results.table(quantity, time_index, fit)
         click.echo(f"{quantity.definition}, t = {data['time']:g}")
         click.echo(f"  verdict: {fit.verdict}. {fit.text}")

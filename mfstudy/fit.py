@@ -105,6 +105,7 @@ def fit_rate(
     dim: int | None = None,
     moment: float | None = None,
     p: float = 2,
+    bounded: bool = True,
 ) -> Fit:
     """Fit the rate at which the mean of the replicates falls with the size.
 
@@ -131,6 +132,8 @@ def fit_rate(
         Order of the highest finite moment of the law that is sampled; None = all are finite.
     p : float
         Power of the distance: the values are W_p^p.
+    bounded : bool
+        Whether the support of the law that is sampled is bounded, which the sharp laws of the literature presuppose.
 
     Returns
     -------
@@ -146,7 +149,7 @@ def fit_rate(
     known = None if covariance is None else _covariance(covariance, len(grid))
     if covariance is not None and groups is not None:
         raise ValueError("groups: has no use where covariance is given, allowed is one of the two")
-    candidates = _candidates(laws, dim, moment, p)
+    candidates = _candidates(laws, dim, moment, p, bounded)
     present = ~np.isnan(table)
     if known is None:
         independent = [len(np.unique(label[here])) for label, here in zip(labels, present, strict=True)]
@@ -209,14 +212,16 @@ def _covariance(covariance: ArrayLike, size: int) -> Floats:
     return matrix
 
 
-def _candidates(names: Iterable[str] | None, dim: int | None, moment: float | None, p: float) -> tuple[RateLaw, ...]:
+def _candidates(
+    names: Iterable[str] | None, dim: int | None, moment: float | None, p: float, bounded: bool
+) -> tuple[RateLaw, ...]:
     """Return the candidate laws, in the order asked for."""
     if names is None:
-        return default_laws(dim, moment, p)
+        return default_laws(dim, moment, p, bounded)
     chosen = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     if not chosen:
         raise ValueError("laws: an empty list, allowed is at least one name, or None for the default set")
-    return tuple(law_by_name(name, dim, moment, p) for name in chosen)
+    return tuple(law_by_name(name, dim, moment, p, bounded) for name in chosen)
 
 
 def _no_rate(

@@ -81,7 +81,7 @@ def replicate_seconds(problem: Problem, timed: Mapping[Point, float]) -> Callabl
     def prior(point: Point) -> float:
         phase = problem.system.phase
         once = sum(o.budget(point.size, phase).seconds for o in problem.observables)
-        return once * len(problem.time.save)
+        return max(once, 1e-6) * len(problem.time.save)
 
     def predict(point: Point) -> float:
         if not timed:

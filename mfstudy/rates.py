@@ -114,9 +114,16 @@ _FREE = (
     RateLaw("power", 0.0, source="any power of N"),
     RateLaw("power-log", 1.0, source="any power of N, times log N"),
 )
+# Tails bring other logarithms: (log N)^2 / N for a normal law in D = 2 at p = 2, log log N / N in D = 1.
+_FREE_UNBOUNDED = (
+    RateLaw("power-log-half", 0.5, source="any power of N, times the root of log N"),
+    RateLaw("power-log-squared", 2.0, source="any power of N, times (log N)^2"),
+)
 
 
-def default_laws(dim: int | None = None, moment: float | None = None, p: float = 2) -> tuple[RateLaw, ...]:
+def default_laws(
+    dim: int | None = None, moment: float | None = None, p: float = 2, bounded: bool = True
+) -> tuple[RateLaw, ...]:
     """Return the candidates of a fit: the free laws, and those of the literature where dim is given.
 
     Parameters
@@ -127,6 +134,9 @@ def default_laws(dim: int | None = None, moment: float | None = None, p: float =
         Order q of the highest moment that is finite; None = all are.
     p : float
         Power of the distance; the laws are for E W_p^p.
+    bounded : bool
+        Whether the support is bounded. Where it is not, the sharp laws are left out, because they are theorems for
+        densities bounded from 0 on their support, and further powers of the logarithm come in.
 
     Returns
     -------
@@ -138,23 +148,27 @@ def default_laws(dim: int | None = None, moment: float | None = None, p: float =
     ValueError
         If dim, moment or p is outside its range.
     """
-    return _without_twins(_named_laws(dim, moment, p))
+    return _without_twins(_named_laws(dim, moment, p, bounded))
 
 
-def reference_slopes(dim: int, moment: float | None = None, p: float = 2) -> tuple[RateLaw, ...]:
+def reference_slopes(dim: int, moment: float | None = None, p: float = 2, bounded: bool = True) -> tuple[RateLaw, ...]:
     """Return the pinned laws of one term, the slopes of a figure; arguments and errors as in `default_laws`."""
-    return tuple(law for law in default_laws(dim, moment, p) if law.exponent is not None and law.second is None)
+    return tuple(
+        law for law in default_laws(dim, moment, p, bounded) if law.exponent is not None and law.second is None
+    )
 
 
-def law_by_name(name: str, dim: int | None = None, moment: float | None = None, p: float = 2) -> RateLaw:
-    """Return the law that a user asked for by name; dim, moment and p as in `default_laws`.
+def law_by_name(
+    name: str, dim: int | None = None, moment: float | None = None, p: float = 2, bounded: bool = True
+) -> RateLaw:
+    """Return the law that a user asked for by name; dim, moment, p and bounded as in `default_laws`.
 
     Raises
     ------
     ValueError
         If no law of that name exists for this dim, moment and p.
     """
-    known = {law.name: law for law in _named_laws(dim, moment, p)}
+    known = {law.name: law for law in (*_named_laws(dim, moment, p, bounded), *_FREE_UNBOUNDED)}
     if name in known:
         return known[name]
     allowed = ", ".join(known)
@@ -242,13 +256,13 @@ def _regress(columns: Floats, target: Floats) -> Floats:
     return np.asarray(np.linalg.solve(gram, unit @ target[..., None])[..., 0].T / norms)
 
 
-def _named_laws(dim: int | None, moment: float | None, p: float) -> list[RateLaw]:
+def _named_laws(dim: int | None, moment: float | None, p: float, bounded: bool) -> list[RateLaw]:
     """Every law that is stated at these arguments, twins of the same shape included, sharp laws first."""
     _check(dim, moment, p)
-    laws = list(_FREE)
+    laws = [*_FREE, *(() if bounded else _FREE_UNBOUNDED)]
     if dim is None:
         return laws
-    if moment is None or np.isinf(moment):
+    if bounded and (moment is None or np.isinf(moment)):
         laws += [_sharp(dim, p), *_second_order(dim, p)]
     bound = _fournier_guillin(dim, moment, p)
     return laws if bound is None else [*laws, bound]

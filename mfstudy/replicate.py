@@ -98,6 +98,8 @@ def _measured(
         return (float(status), *nothing)
     try:
         values = observable.measure(view)
+        if len(values) != len(nothing):
+            raise ValueError(f"{observable.label}: measured {len(values)} numbers for {len(nothing)} fields")
         if not np.isfinite(values).all():
             raise UncertifiedError("a value is not finite")
     except UncertifiedError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +146,9 @@ class Results:
 
     @property
     def _status_fields(self) -> list[int]:
-        return [i for i, name in enumerate(self.store.fields) if name == "status" or name.endswith("_status")]
+        tables = self._attributes["observables"]
+        own = {f"{t['label']}_{f['name']}" for t in tables for f in t["fields"] if f["role"] == "status"}
+        return [i for i, name in enumerate(self.store.fields) if name == "status" or name in own]
 
     @property
     def complete(self) -> bool:
@@ -209,14 +210,18 @@ class Results:
         InputError
             If there is none, or more than one.
         """
-        labels = [q.observable for q in self.quantities]
-        found = [q for q in self.quantities if observable in (q.observable, q.name) and p in (None, q.p)]
-        if observable not in labels + [q.name for q in self.quantities]:
+        known = list(dict.fromkeys(word for q in self.quantities for word in (q.observable, q.name)))
+        named = [q for q in self.quantities if observable in (q.observable, q.name)]
+        found = [q for q in named if p in (None, q.p)]
+        if not named:
             raise InputError(
-                f"observable: unknown '{observable}'; allowed: {', '.join(labels)}{nearest(observable, labels)}"
+                f"observable: unknown '{observable}'; allowed: {', '.join(known)}{nearest(observable, known)}"
             )
-        if len(found) != 1:
-            several = ", ".join(q.name for q in self.quantities if q.observable == observable)
+        if not found:
+            orders = ", ".join(f"{q.p:g}" for q in named if q.p is not None)
+            raise InputError(f"p: {p} of '{observable}' was not measured; allowed: {orders or 'None'}")
+        if len(found) > 1:
+            several = ", ".join(q.name for q in named)
             raise InputError(f"p: {p} does not tell which '{observable}'; allowed: a p, or one of {several}")
         return found[0]
 
@@ -275,14 +280,27 @@ class Results:
         if quantity.p is None:
             return {}
         law = self._attributes["law"]
-        return {"dim": law["support_dimension"], "moment": law["moment_order"], "p": quantity.p}
+        return {
+            "dim": law["support_dimension"],
+            "moment": law["moment_order"],
+            "p": quantity.p,
+            "bounded": law["bounded"],
+        }
 
-    def fits(self) -> Iterator[tuple[Quantity, int, Fit]]:
-        """Yield the fit of every quantity at every save time."""
-        for quantity in self.quantities:
-            last = len(self.times) - 1
-            for time in [last] if quantity.per_run else range(len(self.times)):
-                yield quantity, time, self.fit_of(quantity, time)
+    @cached_property
+    def fits(self) -> list[tuple[Quantity, int, Fit]]:
+        """The fit of every quantity at every save time, made once."""
+        last = len(self.times) - 1
+        return [
+            (quantity, time, self.fit_of(quantity, time))
+            for quantity in self.quantities
+            for time in ([last] if quantity.per_run else range(len(self.times)))
+        ]
+
+    @property
+    def measurable(self) -> bool:
+        """Whether every quantity has a rate, or is zero."""
+        return all(fit.verdict != "not-measurable" for _, _, fit in self.fits)
 
     def table(self, quantity: Quantity, time: int, fit: Fit) -> dict[str, Any]:
         """Return one entry of `mfstudy fit --json`: plain data, null where a number does not exist."""

@@ -115,7 +115,8 @@ class Store:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: is a file; allowed: a directory for the store")
         if not (path / "zarr.json").exists():
-            if path.exists() and any(not p.name.endswith(".partial") for p in path.iterdir()):
+            others = path.exists() and any(not p.name.endswith(".partial") for p in path.iterdir())
+            if others and not (path / "zarr.json").exists():  # looked at again: another driver may have made it
                 raise InputError(f"{path}: a directory with other contents; allowed: a new or empty directory")
             _ensure_group(LocalStore(path), "", _root_attributes(study))
         store = cls(path)
@@ -261,6 +262,11 @@ class Store:
         )
         return list(itertools.islice(found, limit))
 
+    def restore(self) -> None:
+        """Make the arrays again of points that were asked for and whose arrays are gone."""
+        for point in self.requested():
+            self._ensure_point(point)
+
     def tidy(self) -> None:
         """Remove what killed writes left behind a day ago or more; younger ones may be writes in progress."""
         for litter in self.path.rglob("*.partial"):
@@ -350,6 +356,7 @@ def _root_attributes(study: Study) -> dict[str, Any]:
         ],
         "law": {
             "support_dimension": law.support_dimension,
+            "bounded": math.isfinite(law.support_radius),
             "moment_order": law.moment_order if math.isfinite(law.moment_order) else None,
         },
     }

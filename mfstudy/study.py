@@ -353,6 +353,8 @@ def _admit(problem: Problem) -> None:
             raise InputError(f"{where}.{error}" if where == "law" else f"{where}: {error}") from None
     seen: dict[tuple[str, str], int] = {}
     for i, observable in enumerate(problem.observables):
+        if not observable.fields:
+            raise InputError(f"observable[{i}]: measures nothing; allowed: one field or more")
         if unknown := observable.needs - ROLES:
             raise InputError(f"observable[{i}]: needs {', '.join(sorted(unknown))}, which no run of this version has")
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import queue
@@ -130,6 +131,7 @@ def finish(
     """Compute the blocks that a store wants and lacks; as `run`, for a store that exists."""
     check(on, workers, part)
     store.tidy()
+    store.restore()
     wanted = store.wanted() if part is None else plan.share(store.wanted(), *part)
     todo = plan.missing(wanted, {point: store.done(point) for point in store.points()})
     seconds = plan.replicate_seconds(store.problem, timed(store))
@@ -170,9 +172,11 @@ def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tu
     """
     check_sizes(store.problem, sizes, "--sizes")
     requested = store.requested()
+    store.restore()
     asked = {point: max(replicates or 0, count) for point, count in requested.items()}
     if more and not plan.missing(store.wanted(), {point: store.done(point) for point in requested}):
-        asked = {point: count + more for point, count in requested.items()}
+        lengths = {point: store.length(point) for point in requested}
+        asked = {p: math.ceil(count / lengths[p]) * lengths[p] + more for p, count in requested.items()}
     asked |= {Point(size): max(asked.values()) for size in sizes}
     if max(asked.values()) > CAPACITY:
         raise InputError(f"--replicates: {max(asked.values())} is not allowed; allowed: at most {CAPACITY}")

@@ -85,6 +85,8 @@ def test_deepen(command, made):
     ended = command("deepen", made, "--replicates", "48", "--sizes", "20,50", "--part", "1/1", "--json")
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["computed"] == 4 + 2 * 3
+    planned = json.loads(command("plan", "tiny.toml", "--json").stdout)["points"]
+    assert [row["point"]["size"] for row in planned] == [10, 20, 30, 50, 100, 300]  # what `run` would complete
     # What a scheduler does each night, and once more after a night that found nothing to finish.
     for total in (64, 80):
         ended = command("deepen", made, "--replicates", "+16", "--workers", "1", "--json")

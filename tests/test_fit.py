@@ -89,6 +89,22 @@ def test_a_wrong_pinned_law_is_called_inconsistent():
     assert near(fit.exponent, -0.6, fit.exponent_interval)
 
 
+def test_tails_are_not_cited_against_laws_for_bounded_supports():
+    """(log N)^2 / N, a normal law in D = 2: at most 10 of 60 misses (5 % and z = 4.5), and no sharp law is named."""
+    sizes = np.array([50.0, 100, 200, 400, 800, 1600])
+    rng = np.random.default_rng(12)
+    misses = 0
+    for _ in range(60):
+        values = (np.log(sizes) ** 2 / sizes)[:, None] * (1 + 0.15 * rng.standard_normal((6, 128)))
+        fit = fit_rate(sizes, values, dim=2, p=2, bounded=False)
+        low, high = fit.exponent_interval
+        misses += fit.verdict == "rate" and not low <= -1 <= high
+        assert not {"ajtai-komlos-tusnady", "ajtai-komlos-tusnady-constant"} & set(fit.weights)
+    assert misses <= 10
+    wrong = fit_rate(sizes, values, dim=2, p=2)  # negative control: the premise decides
+    assert not wrong.exponent_interval[0] <= -1 <= wrong.exponent_interval[1]
+
+
 def test_nothing_there_and_nothing_but_noise_are_no_rate():
     fit = fit_rate(SIZES, np.full((8, 4), np.nan))
     assert fit.verdict == "not-measurable"

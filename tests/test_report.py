@@ -110,7 +110,7 @@ def change(store, law):
 
 def only(results):
     """The one quantity, time and fit of a store."""
-    ((quantity, time, fit),) = results.fits()
+    ((quantity, time, fit),) = results.fits
     return quantity, time, fit
 
 

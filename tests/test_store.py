@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from mfstudy.observables import Status
 from mfstudy.replicate import field_names, run_block
 from mfstudy.store import DamagedError, Store, block_length
 from mfstudy.study import CAPACITY, Block, Point, parse
+from mfstudy.sweep import deepen
 
 
 def test_schema_on_disk(tiny_results, tiny):
@@ -120,6 +122,31 @@ def test_a_store_without_points_is_not_complete(tiny_results):
     results = mfstudy.open(tiny_results.store.path)
     assert not results.complete
     assert results.fit("empirical").verdict == "not-measurable"
+
+
+def test_an_array_that_is_gone_comes_back(tiny_results, tiny):
+    """Also at a size that only a deepening asked for."""
+    store = tiny_results.store
+    deepen(store, sizes=(20,))
+    mfstudy.run(tiny, store.path, part=(1, 1))
+    shutil.rmtree(store.path / "record/size-20")
+    with pytest.raises(DamagedError, match="size-20: the array is gone; run the study again"):
+        mfstudy.open(store.path).complete  # noqa: B018
+    assert mfstudy.run(tiny, store.path, part=(1, 1)).complete
+
+
+def test_two_drivers_may_make_a_store_at_once(tiny, tmp_path, monkeypatch):
+    """The other driver is done between this one's two looks at an empty directory."""
+    path, listed = tmp_path / "store", Path.iterdir
+    path.mkdir()
+
+    def meanwhile(self):
+        monkeypatch.setattr(Path, "iterdir", listed)
+        Store.create(path, tiny)
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", meanwhile)
+    assert Store.create(path, tiny).requested() == {Point(n): 32 for n in (10, 30, 100, 300)}
 
 
 def test_stray_files_are_no_blocks(tiny_results):

@@ -108,8 +108,13 @@ def test_more_is_asked_for_only_once_nothing_is_missing(tiny, tmp_path):
     deepen(store, more=16)
     deepen(store, more=16)
     assert set(store.requested().values()) == {48}
+    finish(store, part=(1, 1))
+    deepen(store, replicates=49)
+    finish(store, part=(1, 1))
+    deepen(store, more=1)  # 64 are stored: one more means one more block
+    assert set(store.requested().values()) == {65}
     deepen(store, sizes=(50,))
-    assert store.requested()[Point(50)] == 48
+    assert store.requested()[Point(50)] == 65
 
 
 def test_killed_drivers_and_workers_lose_nothing(slow_file, slow_bytes, tmp_path):
@@ -277,6 +282,7 @@ class Bare:
     fields: ClassVar[tuple] = (
         Field("spread_sq", "spread_sq", "estimate", "mean of |x|^2"),
         Field("reach", "reach", "estimate", "max of |x|", per="run"),
+        Field("n_status", "reach", "count", "a count whose name looks like a status"),
     )
     def admit(self, phase, law):
         pass
@@ -284,7 +290,7 @@ class Bare:
         return Budget(1e-4, 1e3)
     def measure(self, view):
         x = view.particles.points
-        return float((x**2).mean()), float(abs(x).max())
+        return float((x**2).mean()), float(abs(x).max()), 2.0
 '''
 
 
@@ -293,10 +299,11 @@ def test_an_observable_from_outside_with_two_quantities(tmp_path, monkeypatch):
     (tmp_path / "lab/bare.py").write_text(BARE)
     text = TINY.replace('kind = "empirical"\np = 2', 'kind = "lab.bare"') + "[time]\nsave = [0.0, 1.0]\n"
     results = mfstudy.run(parse(text), tmp_path / "store", part=(1, 1))
-    assert [(q.name, time) for q, time, _ in results.fits()] == [
+    assert [(q.name, time) for q, time, _ in results.fits] == [
         ("bare_spread_sq", 0), ("bare_spread_sq", 1), ("bare_reach", 1),
     ]  # fmt: skip
-    tables = [results.table(*entry) for entry in results.fits()]
+    assert results.failed == 0
+    tables = [results.table(*entry) for entry in results.fits]
     assert tables[0]["bracket_half_width"] == [None] * 4
     assert results.fit("bare_spread_sq").mean[-1] == pytest.approx(1 / 12, rel=0.05)
     with pytest.raises(components.InputError, match="allowed: a p, or one of bare_spread_sq, bare_reach"):

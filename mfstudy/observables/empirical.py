@@ -47,10 +47,15 @@ class Empirical:
     cost: str = field(default="euclidean", metadata={"choices": COSTS})
     distance: Distance = field(default=Wasserstein(), metadata={"component": "distances"})
 
+    def __post_init__(self) -> None:
+        """Take the default name for no name: the same numbers have one identity."""
+        if self.name == "empirical":
+            object.__setattr__(self, "name", None)
+
     @property
     def label(self) -> str:
         """Name in the store and in results."""
-        return self.name or "empirical"
+        return "empirical" if self.name is None else self.name
 
     @property
     def fields(self) -> tuple[Field, ...]:

@@ -73,7 +73,7 @@ def _replace(path: Path, text: str) -> None:
 
 def _measured(results: Results) -> Iterator[tuple[Quantity, int, Fit]]:
     """Yield the fits of what has at least one number; nothing can be said of the rest."""
-    for quantity, time, fit in results.fits():
+    for quantity, time, fit in results.fits:
         if np.isfinite(results.values(quantity, "estimate", time)).any():
             yield quantity, time, fit
 
