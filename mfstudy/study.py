@@ -172,7 +172,7 @@ class Problem:
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of the canonical problem: equal exactly when all numbers are."""
+        """SHA-256 of the canonical problem: where it is equal, every number is."""
         text = json.dumps(self.canonical, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

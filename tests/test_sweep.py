@@ -44,6 +44,10 @@ def chunks(store):
     return sorted(path for path in store.glob("record/*/c.*") if path.suffix != ".partial")
 
 
+def run_command(study, store, *options):
+    return [sys.executable, "-m", "mfstudy", "run", str(study), "--store", str(store), *options]
+
+
 def wait_for_chunks(store, count, driver):
     """Wait until a run that is still going has stored so many blocks."""
     deadline = time.monotonic() + 120
@@ -120,18 +124,7 @@ def test_more_is_asked_for_only_once_nothing_is_missing(tiny, tmp_path):
 def test_killed_drivers_and_workers_lose_nothing(slow_file, slow_bytes, tmp_path):
     """SIGKILL at several depths of the run, of the driver, of all at once, of a worker; then run to the end."""
     store, total = tmp_path / "store", 24
-    words = [
-        sys.executable,
-        "-m",
-        "mfstudy",
-        "run",
-        str(slow_file),
-        "--store",
-        str(store),
-        "--workers",
-        "2",
-        "--json",
-    ]
+    words = run_command(slow_file, store, "--workers", "2", "--json")
     for depth, victim in ((1, "driver"), (6, "all"), (12, "worker")):
         before = len(chunks(store))
         driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -156,7 +149,7 @@ def test_killed_drivers_and_workers_lose_nothing(slow_file, slow_bytes, tmp_path
 
 def test_lost_workers_end_the_run_to_be_run_again(slow_file, slow_bytes, tmp_path):
     store = tmp_path / "store"
-    words = [sys.executable, "-m", "mfstudy", "run", str(slow_file), "--store", str(store), "--workers", "2"]
+    words = run_command(slow_file, store, "--workers", "2")
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for_chunks(store, 1, driver)
     for process in psutil.Process(driver.pid).children(recursive=True):
@@ -170,7 +163,7 @@ def test_lost_workers_end_the_run_to_be_run_again(slow_file, slow_bytes, tmp_pat
 
 def test_interruption_has_its_own_exit_code(slow_file, slow_bytes, tmp_path):
     store = tmp_path / "store"
-    words = [sys.executable, "-m", "mfstudy", "run", str(slow_file), "--store", str(store), "--part", "1/1"]
+    words = run_command(slow_file, store, "--part", "1/1")
     for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130)):
         before = len(chunks(store))
         driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -364,17 +357,7 @@ def test_run_needs_no_main_guard(tiny_file, tmp_path, how):
 
 
 def test_everything_listens_on_loopback(slow_file, tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "mfstudy",
-        "run",
-        str(slow_file),
-        "--store",
-        str(tmp_path / "s"),
-        "--workers",
-        "2",
-    ]
+    words = run_command(slow_file, tmp_path / "s", "--workers", "2")
     driver = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for_chunks(tmp_path / "s", 1, driver)
