@@ -18,6 +18,7 @@ from mfstudy import study as studies_
 from mfstudy.cluster import EngineError
 from mfstudy.components import InputError, fill
 from mfstudy.console import Meter, amount, duration, show_fits, show_json, show_table
+from mfstudy.meanfield import UnreachableError
 from mfstudy.results import Results
 from mfstudy.store import DamagedError, Store, block_length, plan_blocks
 from mfstudy.study import Study, Sweep
@@ -53,6 +54,8 @@ def main() -> NoReturn:
         _end(str(error), Exit.BAD_INPUT)
     except (DamagedError, DiskError) as error:
         _end(str(error), Exit.REMAINS)
+    except UnreachableError as error:
+        _end(str(error), Exit.NOT_MEASURABLE)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.DONE)
@@ -113,7 +116,8 @@ def _overview(study: Study) -> dict[str, Any]:
         "system": problem.canonical["system"],
         "law": problem.canonical["law"],
         "reference": problem.canonical["reference"],
-        "observables": [f.definition for o in problem.observables for f in o.fields if f.role == "estimate"],
+        "force": problem.force,
+        "observables": [f"{o.label} ({o.fields[0].definition})" for o in problem.observables],
         "save": list(problem.time.save),
         "sizes": list(study.sweep.sizes),
         "replicates": study.sweep.replicates,
@@ -128,8 +132,8 @@ def studies(as_json: bool) -> int:
         show_json(rows)
     else:
         lines = [
-            [row["study"], _words(row["system"]), _words(row["law"]), f"{row['sizes'][0]} to {row['sizes'][-1]}",
-             str(row["replicates"])]
+            [row["study"], f"{row['system']['kind']}, dim = {row['system']['dim']}", row["law"]["kind"],
+             f"{row['sizes'][0]} to {row['sizes'][-1]}", str(row["replicates"])]
             for row in rows
         ]  # fmt: skip
         show_table("", ("study", "system", "law", "sizes", "replicates"), lines)
@@ -137,7 +141,11 @@ def studies(as_json: bool) -> int:
 
 
 def _words(table: dict[str, Any]) -> str:
-    keys = [f"{key} = {value}" for key, value in table.items() if key not in ("kind", "scheme")]
+    keys = [
+        f"{key} = {_words(value) if isinstance(value, dict) else value}"
+        for key, value in table.items()
+        if key not in ("kind", "scheme")
+    ]
     return f"{table['kind']} ({', '.join(keys)})" if keys else str(table["kind"])
 
 
@@ -166,14 +174,26 @@ def check(study: str, as_json: bool) -> int:
     """Read a study and say what it means; compute nothing."""
     for module in studies_.foreign(study):
         click.echo(f"imports {module}, which runs its code", err=True)
-    table = _overview(studies_.load(study))
+    loaded = studies_.load(study)
+    table = _overview(loaded)
+    notes = {"reference": f": {_IN_ADVANCE[loaded.problem.reference.shares]}"}
     if as_json:
         show_json(table)
     else:
         for key, value in table.items():
-            click.echo(f"{key:12} {_words(value) if isinstance(value, dict) else _plain(value)}")
+            click.echo(f"{key:12} {_words(value) if isinstance(value, dict) else _plain(value)}{notes.get(key, '')}")
         click.echo("The problem's hash names the numbers: another observable, seed or law is another store.")
     return Exit.DONE
+
+
+#: What a study's reference asks of its first run, by whether it is stored.
+_IN_ADVANCE = {False: "nothing to solve", True: "solved once for each store, before its first block"}
+
+
+def _reference(table: dict[str, Any], required: bool, complete: bool) -> str:
+    """Say which reference is used, and whether it is solved."""
+    state = ("solved" if complete else "not solved yet") if required else _IN_ADVANCE[False]
+    return f"reference: {_words(table)}: {state}"
 
 
 def _plain(value: Any) -> str:
@@ -199,8 +219,11 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
     seconds = planning.replicate_seconds(loaded.problem, timed(held) if held else {})
     rows = planning.forecast(loaded.problem, blocks, done, seconds)
     total = sum(row.seconds for row in rows)
+    required = loaded.problem.reference.shares
+    complete = held.shared() is not None if held else not required
     if as_json:
-        show_json({"points": [_forecast(row) for row in rows], "core_seconds": total})
+        reference = {"required": required, "complete": complete}
+        show_json({"points": [_forecast(row) for row in rows], "core_seconds": total, "reference": reference})
         return Exit.DONE
     table = [
         [
@@ -214,6 +237,7 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
         for r in rows
     ]
     show_table("", ("N", "replicates", "stored", "core-time left", "memory", "on disk"), table)
+    click.echo(_reference(loaded.problem.canonical["reference"], required, complete))
     click.echo(
         f"core-time left: {duration(total)} ({'from the store' if held else 'a rough guess before the first run'})"
     )
@@ -371,11 +395,14 @@ def status(store: Path, as_json: bool) -> int:
     results = Results(store)
     rows = [{"size": r.size, "wanted": r.wanted, "done": r.done, "failed": r.failed} for r in results.counts]
     reasons = results.store.messages(limit=5)
+    reference = {"required": results.store.shares, "complete": results.store.shared() is not None}
     if as_json:
-        show_json({"study": results.name, "complete": results.complete, "points": rows, "messages": reasons})
+        table = {"study": results.name, "complete": results.complete, "points": rows, "messages": reasons}
+        show_json({**table, "reference": reference})
     else:
         lines = [[str(row[key]) for key in ("size", "wanted", "done", "failed")] for row in rows]
         show_table("", ("N", "replicates wanted", "stored", "failed"), lines)
+        click.echo(_reference(results.store.attributes["problem"]["reference"], **reference))
         lacking = sum(max(row["wanted"] - row["done"], 0) for row in rows)
         click.echo("complete" if results.complete else f"not complete: {lacking} replicates are missing")
         for line in reasons:

@@ -1,7 +1,7 @@
 """Components from TOML tables: a component's file name is its `kind`, its dataclass fields are the keys.
 
-There is no registry: what exists is what lies in the folders `systems`, `laws`, `references`, `observables` and
-`distances`. A dotted `kind` ("my_lab.models.swarm") names a module outside the package.
+There is no registry: what exists is what lies in the folders of `FOLDERS`. A dotted `kind` ("my_lab.models.swarm")
+names a module outside the package.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-#: Folder -> the method that its components must have.
+#: Folder -> the methods of which its components must have one.
 FOLDERS = {
-    "systems": "advance",
-    "laws": "on",
-    "references": "solve",
-    "observables": "measure",
-    "distances": "between",
+    "systems": ("advance", "dynamics"),
+    "laws": ("on",),
+    "references": ("solve",),
+    "observables": ("measure",),
+    "distances": ("between",),
+    "kernels": ("slope",),
+    "external": ("at",),
+    "velocities": ("at",),
 }
 
 #: Magnitudes of numbers in studies: their powers stay far from overflow and underflow.
@@ -122,10 +125,11 @@ def build(folder: str, table: object, where: str) -> Any:
     if not isinstance(kind, str):
         raise InputError(f"{where}.kind: {kind!r} is not a name; allowed: {', '.join(kinds(folder))}")
     cls = component_class(_module(folder, kind, where))
-    if not callable(getattr(cls, FOLDERS[folder], None)) or not isinstance(getattr(cls, "scheme", None), int):
+    offered = any(callable(getattr(cls, method, None)) for method in FOLDERS[folder])
+    if not offered or not isinstance(getattr(cls, "scheme", None), int):
         raise InputError(
-            f"{where}.kind: '{kind}' is no component of '{folder}';"
-            f" allowed: a dataclass with a method '{FOLDERS[folder]}' and an integer 'scheme'"
+            f"{where}.kind: '{kind}' is no component of '{folder}'; allowed: a dataclass with a method"
+            f" {' or '.join(map(repr, FOLDERS[folder]))} and an integer 'scheme'"
         )
     return fill(cls, {key: value for key, value in table.items() if key != "kind"}, where)
 

@@ -26,7 +26,8 @@ class Meter:
     """Progress of a run: a bar on a terminal, now and then a plain line elsewhere; always on standard error."""
 
     def __init__(self) -> None:
-        self.start = time.monotonic()
+        self.start = self.phase = time.monotonic()
+        self.solving = False
         self.latest = -QUIET
         self.predicted: float | None = None
         self.bar: Bar | None = None
@@ -52,18 +53,29 @@ class Meter:
     def __call__(self, state: Progress) -> None:
         """Take note of a state."""
         if self.predicted is None:
-            self.predicted = state.seconds_left
-            self._say(
-                f"{state.wanted} blocks wanted, {state.present} stored, {state.wanted - state.present} to compute"
-            )
-            if state.dashboard:
-                self._say(f"Dask dashboard: {state.dashboard}")
-        elif self.bar is None and time.monotonic() - self.latest >= QUIET:
+            self._begin(state)
+        elif self.bar is None and state.solving == self.solving and time.monotonic() - self.latest >= QUIET:
             self.latest = time.monotonic()
             self._say(f"{state.present + state.computed} of {state.wanted} blocks, {self._rate(state)}")
-        if self.bar is not None:
+        if state.solving != self.solving:
+            self._solve(state.solving)
+        if self.bar is not None and not state.solving:
             done = state.present + state.computed
             self.bar.update(self.task, total=state.wanted, completed=done, rate=self._rate(state))
+
+    def _begin(self, state: Progress) -> None:
+        self.predicted = state.seconds_left
+        self._say(f"{state.wanted} blocks wanted, {state.present} stored, {state.wanted - state.present} to compute")
+        if state.dashboard:
+            self._say(f"Dask dashboard: {state.dashboard}")
+
+    def _solve(self, begins: bool) -> None:
+        """Say that the mean field is being solved, or how long that took; the blocks' clock starts after it."""
+        now = time.monotonic()
+        self._say("solving the mean field, once" if begins else f"the mean field took {duration(now - self.phase)}")
+        if self.bar is not None:
+            self.bar.update(self.task, description="mean field" if begins else "blocks")
+        self.solving, self.phase = begins, now
 
     def close(self, state: Progress) -> None:
         """Say how the run ended."""
@@ -73,7 +85,7 @@ class Meter:
             self._say(f"failed: {task}: {line}")
 
     def _rate(self, state: Progress) -> str:
-        elapsed = time.monotonic() - self.start
+        elapsed = time.monotonic() - self.phase
         spent = (self.predicted or 0.0) - state.seconds_left
         if state.computed == 0 or spent <= 0:
             return "time left: not known yet"

@@ -1,8 +1,9 @@
-"""Particles as arrays: what a system moves (Ensemble), where it lives (Phase), what is compared (Measure)."""
+"""Particles as arrays: what a system moves (Ensemble, State), where it lives (Phase), what is compared (Measure)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,14 @@ class Ensemble:
         blocks = [block for block in (self.position, self.velocity) if block is not None]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
 
+    def taken(self, which: NDArray[np.bool_]) -> Ensemble:
+        """Return some of the particles."""
+
+        def some(array: Floats | None) -> Floats | None:
+            return None if array is None else array[which]
+
+        return Ensemble(some(self.position), some(self.velocity), some(self.weights))
+
     def measure(self, phase: Phase) -> Measure:
         """Return the (weighted) empirical measure of the ensemble, periodic positions wrapped."""
         points, periods = self.points, phase.periods
@@ -96,3 +105,57 @@ class Measure:
     points: Floats
     weights: Floats | None = None
     period: tuple[float | None, ...] | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """All that an equation of motion moves: particles, and the memory of the medium between them.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    memory : array or None
+        For example the Fourier modes of a chemical signal; None where the system has no memory.
+    """
+
+    ensemble: Ensemble
+    memory: NDArray[np.complex128] | None = None
+
+    def moved(
+        self,
+        weights: Sequence[float],
+        slopes: Sequence[State],
+        damp: Floats | None = None,
+        memory_weights: Sequence[Floats | float] | None = None,
+    ) -> State:
+        """Return the state plus a combination of slopes; the memory damped, with weights of its own.
+
+        Parameters
+        ----------
+        weights : sequence of float
+            One for each slope.
+        slopes : sequence of State
+        damp : array, optional
+            Factor of the memory.
+        memory_weights : sequence of array, optional
+        """
+
+        def combined(start: Floats | None, name: str) -> Floats | None:
+            if start is None:
+                return None
+            total = start.copy()
+            for weight, slope in zip(weights, slopes, strict=True):
+                if weight:
+                    total += weight * getattr(slope.ensemble, name)
+            return total
+
+        old = self.ensemble
+        ensemble = replace(
+            old, position=combined(old.position, "position"), velocity=combined(old.velocity, "velocity")
+        )
+        if self.memory is None or damp is None or memory_weights is None:
+            return State(ensemble)
+        memory = self.memory * damp
+        for factor, slope in zip(memory_weights, slopes, strict=True):
+            memory += factor * (0.0 if slope.memory is None else slope.memory)
+        return State(ensemble, memory)

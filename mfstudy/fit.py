@@ -24,7 +24,7 @@ from mfstudy.candidates import (
 )
 from mfstudy.ensemble import Floats
 from mfstudy.means import Means, effective_exponent_of, known_means, resampled_means
-from mfstudy.rates import RateLaw, default_laws, law_by_name
+from mfstudy.rates import RateLaw, candidate_laws
 from mfstudy.tails import infinite_variance
 from mfstudy.wording import Interval, cite, sweep_range
 
@@ -149,7 +149,7 @@ def fit_rate(
     known = None if covariance is None else _covariance(covariance, len(grid))
     if covariance is not None and groups is not None:
         raise ValueError("groups: has no use where covariance is given, allowed is one of the two")
-    candidates = _candidates(laws, dim, moment, p, bounded)
+    candidates = candidate_laws(laws, dim, moment, p, bounded)
     present = ~np.isnan(table)
     if known is None:
         independent = [len(np.unique(label[here])) for label, here in zip(labels, present, strict=True)]
@@ -210,18 +210,6 @@ def _covariance(covariance: ArrayLike, size: int) -> Floats:
     except np.linalg.LinAlgError:
         raise ValueError(f"{allowed}, got one that is not positive definite") from None
     return matrix
-
-
-def _candidates(
-    names: Iterable[str] | None, dim: int | None, moment: float | None, p: float, bounded: bool
-) -> tuple[RateLaw, ...]:
-    """Return the candidate laws, in the order asked for."""
-    if names is None:
-        return default_laws(dim, moment, p, bounded)
-    chosen = [names] if isinstance(names, str) else list(dict.fromkeys(names))
-    if not chosen:
-        raise ValueError("laws: an empty list, allowed is at least one name, or None for the default set")
-    return tuple(law_by_name(name, dim, moment, p, bounded) for name in chosen)
 
 
 def _no_rate(

@@ -6,8 +6,11 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from mfstudy.observables import stored_fields
+from mfstudy.integrate import marks
+from mfstudy.observables import monitors
+from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Problem
+from mfstudy.systems import is_stepped
 
 #: Aim for tasks of about this many seconds: far above the scheduler's 2-3 ms, far below a working day.
 TASK_SECONDS = 4.0
@@ -79,9 +82,14 @@ def replicate_seconds(problem: Problem, timed: Mapping[Point, float]) -> Callabl
     """
 
     def prior(point: Point) -> float:
-        phase = problem.system.phase
-        once = sum(o.budget(point.size, phase).seconds for o in problem.observables)
-        return max(once, 1e-6) * len(problem.time.save)
+        phase, steps = problem.system.phase, marks(problem.system, problem.time)[-1] + 1
+        measured = sum(
+            o.budget(point.size, phase).seconds * (steps if monitors(o) else len(problem.time.save))
+            for o in problem.observables
+        )
+        # Particles and tracers, and a start by Runge-Kutta steps.
+        moved = 2 * (steps + 30) * problem.system.budget(point.size).seconds if is_stepped(problem.system) else 0.0
+        return max(measured + moved, 1e-6)
 
     def predict(point: Point) -> float:
         if not timed:
@@ -110,9 +118,7 @@ def tasks(blocks: Iterable[Block], seconds: Callable[[Point], float]) -> list[Ta
 
 def memory(problem: Problem, blocks: Iterable[Block]) -> float:
     """Return the peak bytes of a worker that computes the largest of the blocks."""
-    sizes = {block.point.size for block in blocks}
-    phase = problem.system.phase
-    return max((o.budget(size, phase).memory for size in sizes for o in problem.observables), default=0.0)
+    return max((problem.memory(size) for size in {block.point.size for block in blocks}), default=0.0)
 
 
 def forecast(
@@ -127,7 +133,7 @@ def forecast(
         blocks = list(group)
         length = blocks[0].length
         left = len(missing(blocks, done))
-        fields = 2 + sum(len(stored_fields(o)) for o in problem.observables)
+        fields = len(field_names(problem))
         rows.append(
             Forecast(
                 point=point,

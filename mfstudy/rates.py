@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,9 @@ _PINNED = (
     "matching-boundary",
     "fournier-guillin",
 )
+#: 1/N, the order of the synchronous coupling of particles with Lipschitz forces, with and without its next term.
+_COUPLING = "Sznitman, Topics in propagation of chaos (1991), Theorem 1.4"
+_SZNITMAN = (("sznitman", None), ("sznitman-correction", (1.0, 0.0)))
 _STEEPEST = 10.0  # largest power of N: what data that say nothing drift to stays a number
 _RIDGE = 1e-13  # on columns of unit length: parallel ones share their coefficient and stay finite
 
@@ -158,6 +162,34 @@ def reference_slopes(dim: int, moment: float | None = None, p: float = 2, bounde
     )
 
 
+def candidate_laws(
+    laws: Iterable[str] | None = None,
+    dim: int | None = None,
+    moment: float | None = None,
+    p: float = 2,
+    bounded: bool = True,
+) -> tuple[RateLaw, ...]:
+    """Return the candidates of a fit: those asked for by name, in that order, else `default_laws`.
+
+    Raises
+    ------
+    ValueError
+        As `law_by_name`, or if the list of names is empty.
+    """
+    if laws is None:
+        return default_laws(dim, moment, p, bounded)
+    chosen = [laws] if isinstance(laws, str) else list(dict.fromkeys(laws))
+    if not chosen:
+        raise ValueError("laws: an empty list, allowed is at least one name, or None for the default set")
+    return tuple(law_by_name(name, dim, moment, p, bounded) for name in chosen)
+
+
+def natalini_paul(dimension: int) -> RateLaw:
+    """Return the rate of both parts of Theorem 2.1 of Natalini and Paul in dimension d of the positions."""
+    exponent = -1 / max(dimension, 2)
+    return RateLaw("natalini-paul", 1.0 if dimension == 2 else 0.0, exponent, "Natalini and Paul, Theorem 2.1")
+
+
 def law_by_name(
     name: str, dim: int | None = None, moment: float | None = None, p: float = 2, bounded: bool = True
 ) -> RateLaw:
@@ -168,7 +200,8 @@ def law_by_name(
     ValueError
         If no law of that name exists for this dim, moment and p.
     """
-    known = {law.name: law for law in (*_named_laws(dim, moment, p, bounded), *_FREE_UNBOUNDED)}
+    coupling = (RateLaw(word, 0.0, -1.0, _COUPLING, second=second) for word, second in _SZNITMAN)
+    known = {law.name: law for law in (*_named_laws(dim, moment, p, bounded), *_FREE_UNBOUNDED, *coupling)}
     if name in known:
         return known[name]
     allowed = ", ".join(known)

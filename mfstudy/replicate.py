@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import partial
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Ensemble, Floats, State
+from mfstudy.forces.fourier import OutOfDomainError
+from mfstudy.integrate import Time, marks, moments, motion
 from mfstudy.meanfield import MeanField
-from mfstudy.observables import Observable, Status, View, stored_fields
+from mfstudy.observables import Observable, Status, View, monitors, stored_fields
+from mfstudy.references import Shared
 from mfstudy.streams import Purpose, stream
 from mfstudy.study import Block, Problem
+from mfstudy.systems import Dynamics, is_stepped
 from mfstudy.transport.bracket import UncertifiedError
 
 
@@ -34,9 +39,19 @@ class BlockRecord:
 
 
 def field_names(problem: Problem) -> tuple[str, ...]:
-    """Return the names of the stored fields: of the run, then of every observable, prefixed by its label."""
+    """Return the names of the stored fields: of the run, then of every observable, prefixed by its label.
+
+    Where the system is stepped, `step_error` is the root mean square distance of the particles to those of a run with
+    half the step; measured for replicate 0 alone, NaN elsewhere.
+    """
     names = [f"{o.label}_{f.name}" for o in problem.observables for f in stored_fields(o)]
-    return ("status", "particles", *names)
+    return ("status", "particles", *(("step_error",) if is_stepped(problem.system) else ()), *names)
+
+
+def solve(problem: Problem) -> Shared:
+    """Return what the blocks share, as they are computed: one BLAS thread; errors as `Problem.solve`."""
+    with threadpool_limits(1):
+        return problem.solve()
 
 
 def run_block(problem: Problem, meanfield: MeanField, block: Block) -> BlockRecord:
@@ -53,40 +68,117 @@ def run_block(problem: Problem, meanfield: MeanField, block: Block) -> BlockReco
     """
     record = BlockRecord(np.full((block.length, len(problem.time.save), len(field_names(problem))), np.nan))
     with threadpool_limits(1):
-        for row, replicate in enumerate(range(block.first, block.first + block.length)):
-            for column, values in enumerate(_replicate(problem, meanfield, block, replicate, record.messages)):
+        dynamics = problem.dynamics(block.point.size)
+        for row in range(block.length):
+            run = _Run(problem, meanfield, dynamics, block.point.size, block.first + row, record.messages)
+            for column, values in enumerate(run.rows()):
                 record.values[row, column] = values
     return record
 
 
-def _replicate(
-    problem: Problem, meanfield: MeanField, block: Block, replicate: int, messages: list[str]
-) -> Iterator[list[float]]:
-    """Yield the fields at each save time of one replicate."""
-    streams = partial(_stream, problem.seed, block.point.size, replicate)
-    state = problem.initial.sample(streams(Purpose.INITIAL), block.point.size)
-    now = 0.0
-    for index, time in enumerate(problem.time.save):
-        state, now = problem.system.advance(state, now, time - now), time
-        where = f"replicate {replicate}, t = {time:g}"
-        status = Status.OK
-        if not np.isfinite(state.points).all():
-            status = Status.FAILED
-            messages.append(f"{where}: a particle is not finite")
-        elif time > meanfield.valid_until:
-            status = Status.THEORY_STOPPED
-            messages.append(f"{where}: the reference is valid until t = {meanfield.valid_until:g}")
-        numbers = [float(status), float(state.size)]
-        view = None
-        if status is Status.OK:
-            view = View(state.measure(problem.system.phase), meanfield.at(time), index, streams)
-        for observable in problem.observables:
-            numbers.extend(_measured(observable, view, status, where, messages))
-        yield numbers
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """One replicate."""
 
+    problem: Problem
+    meanfield: MeanField
+    dynamics: Dynamics | None
+    size: int
+    replicate: int
+    messages: list[str]
 
-def _stream(seed: int, size: int, replicate: int, purpose: Purpose, *sub: int) -> np.random.Generator:
-    return stream(seed, purpose, size, replicate, *sub)
+    def rows(self) -> Iterator[list[float]]:
+        """Yield the fields at each save time; once a particle has left its box, of a failed replicate."""
+        done = 0
+        try:
+            for row in self._measured_rows():
+                yield row
+                done += 1
+        except OutOfDomainError as error:
+            self.messages.append(f"{self._where(done)}: {error}")
+            for index in range(done, len(self.problem.time.save)):
+                yield self._row(Status.OUT_OF_DOMAIN, index, np.nan, {})
+
+    def _measured_rows(self) -> Iterator[list[float]]:
+        problem, start = self.problem, self.problem.initial.sample(self._stream(Purpose.INITIAL), self.size)
+        saved = {step: index for index, step in enumerate(marks(problem.system, problem.time))}
+        errors = self._step_errors(start) if self.replicate == 0 and self.dynamics else [np.nan] * len(saved)
+        peaks: dict[str, tuple[float, ...]] = {}
+        for view in self._views(start, saved):
+            views = {}
+            for observable in problem.observables:
+                if monitors(observable):
+                    new = observable.monitor(view)
+                    peaks[observable.label] = tuple(map(max, peaks.get(observable.label, new), new))
+                views[observable.label] = replace(view, peak=peaks.get(observable.label, ()))
+            if view.time_index is not None:
+                yield self._row(self._status(view), view.time_index, errors[view.time_index], views)
+
+    def _views(self, start: Ensemble, saved: Mapping[int, int]) -> Iterator[View]:
+        """Yield what is to be seen after each step."""
+        problem = self.problem
+        states = motion(problem.system, self.dynamics, start, problem.time)
+        coupled = any("tracers" in observable.needs for observable in problem.observables)
+        tracers = self.meanfield.tracers(start) if coupled else None
+        first = None
+        for step, (time, state) in enumerate(zip(moments(problem.system, problem.time), states, strict=True)):
+            first = first or self._start(start)
+            yield View(
+                state=state,
+                start=first,
+                tracers=next(tracers).ensemble if tracers else None,
+                meanfield=self.meanfield,
+                dynamics=self.dynamics,
+                phase=problem.system.phase,
+                time=time,
+                step=step,
+                time_index=saved.get(step),
+                stream=self._stream,
+            )
+
+    def _start(self, start: Ensemble) -> State:
+        return State(start) if self.dynamics is None else self.dynamics.start(start)
+
+    def _step_errors(self, start: Ensemble) -> list[float]:
+        """Return the distances of runs with the whole and with half the step at the save times."""
+        found = [self._saved(start, time) for time in (self.problem.time, self.problem.time.every(2))]
+        errors = [math.sqrt(np.sum((a - b) ** 2) / len(a)) for a, b in zip(*found, strict=False)]
+        return errors + [np.nan] * (len(self.problem.time.save) - len(errors))
+
+    def _saved(self, start: Ensemble, time: Time) -> list[Floats]:
+        """Return the points at the save times, as far as all particles stay in their box."""
+        saved, marked = [], set(time.steps)
+        with contextlib.suppress(OutOfDomainError):
+            for step, state in enumerate(motion(self.problem.system, self.dynamics, start, time)):
+                if step in marked:
+                    saved.append(state.ensemble.points)
+        return saved
+
+    def _stream(self, purpose: Purpose, *sub: int) -> np.random.Generator:
+        return stream(self.problem.seed, purpose, self.size, self.replicate, *sub)
+
+    def _where(self, index: int) -> str:
+        return f"replicate {self.replicate}, t = {self.problem.time.save[index]:g}"
+
+    def _status(self, view: View) -> Status:
+        if not np.isfinite(view.state.ensemble.points).all():
+            self.messages.append(f"{self._where(view.time_index or 0)}: a particle is not finite")
+            return Status.FAILED
+        if view.time > self.meanfield.valid_until * (1 + 1e-12):
+            self.messages.append(
+                f"{self._where(view.time_index or 0)}: the reference is valid until t = {self.meanfield.valid_until:g}"
+            )
+            return Status.THEORY_STOPPED
+        return Status.OK
+
+    def _row(self, status: Status, index: int, step_error: float, views: Mapping[str, View]) -> list[float]:
+        numbers = [float(status), float(self.size)]
+        if is_stepped(self.problem.system):
+            numbers.append(step_error)
+        for observable in self.problem.observables:
+            view = views[observable.label] if status is Status.OK else None
+            numbers.extend(_measured(observable, view, status, self._where(index), self.messages))
+        return numbers
 
 
 def _measured(

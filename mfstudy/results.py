@@ -14,6 +14,7 @@ from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
 from mfstudy.observables import Status
+from mfstudy.rates import RateLaw, reference_slopes
 from mfstudy.store import DamagedError, Store
 from mfstudy.study import Block, Point
 
@@ -52,7 +53,7 @@ class Quantity:
     Parameters
     ----------
     observable : str
-        Label of the observable.
+        Label of the observable; for a further quantity of the same observable its name.
     name : str
         Name of the variable in `Results.to_xarray`.
     p : float or None
@@ -71,6 +72,22 @@ class Quantity:
     unit: str
     roles: dict[str, str]
     per_run: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """A stored number that theory bounds.
+
+    Parameters
+    ----------
+    name, definition : str
+    largest : (sizes,) array
+        Its largest magnitude over replicates and save times; -1 where there is none.
+    """
+
+    name: str
+    definition: str
+    largest: Floats
 
 
 class Results:
@@ -100,7 +117,7 @@ class Results:
         """What was measured, in the study's order."""
         return [
             Quantity(
-                observable=table["label"],
+                observable=table["label"] if estimate is first else f"{table['label']}_{estimate['name']}",
                 name=f"{table['label']}_{estimate['name']}",
                 p=table["p"],
                 definition=estimate["definition"],
@@ -113,8 +130,9 @@ class Results:
                 per_run=estimate["per"] == "run",
             )
             for table in self._attributes["observables"]
-            for estimate in table["fields"]
-            if estimate["role"] == "estimate"
+            for estimates in [[f for f in table["fields"] if f["role"] == "estimate"]]
+            for first in estimates[:1]
+            for estimate in estimates
         ]
 
     @cached_property
@@ -200,6 +218,9 @@ class Results:
             for field in table["fields"]:
                 if name == f"{table['label']}_{field['name']}":
                     return {"long_name": field["definition"], "units": field["unit"], "role": field["role"]}
+        if name == "step_error":
+            what = "root mean square distance to a run with half the step, replicate 0"
+            return {"long_name": what, "units": "dimensionless"}
         return {"long_name": "number of particles", "units": "1"}
 
     def quantity(self, observable: str, p: float | None = None) -> Quantity:
@@ -276,7 +297,12 @@ class Results:
         return fit_rate(self.sizes, values, **self.sampling(quantity))
 
     def sampling(self, quantity: Quantity) -> dict[str, Any]:
-        """Return what decides which laws of the literature apply: none where the quantity is no transport cost."""
+        """Return what decides which laws are candidates, as keywords of `mfstudy.fit_rate`.
+
+        Names of laws where the observable has them; what is known of the sampling for a transport cost; else nothing.
+        """
+        if laws := self._table_of(quantity).get("laws"):
+            return {"laws": laws}
         if quantity.p is None:
             return {}
         law = self._attributes["law"]
@@ -286,6 +312,49 @@ class Results:
             "p": quantity.p,
             "bounded": law["bounded"],
         }
+
+    def slopes(self, quantity: Quantity) -> list[RateLaw]:
+        """Return the laws to be drawn beside a quantity: those of its theorems, or of the sampling of a measure."""
+        if stated := self._table_of(quantity).get("slopes"):
+            return [RateLaw(**law) for law in stated]
+        return list(reference_slopes(**self.sampling(quantity))) if quantity.p is not None else []
+
+    def _table_of(self, quantity: Quantity) -> dict[str, Any]:
+        tables = self._attributes["observables"]
+        return next(t for t in tables if quantity.name in {f"{t['label']}_{f['name']}" for f in t["fields"]})
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """The stored numbers that theory bounds and that have no rate."""
+        return [
+            Check(
+                f"{table['label']}_{field['name']}",
+                field["definition"],
+                self._largest(f"{table['label']}_{field['name']}"),
+            )
+            for table in self._attributes["observables"]
+            for field in table["fields"]
+            if field["role"] == "check"
+        ]
+
+    def _largest(self, name: str) -> Floats:
+        """Return the largest magnitude of a field over replicates and times, (sizes,); NaN where there is none."""
+        values = np.abs(self._cube[..., self.store.fields.index(name)])
+        return np.asarray(np.where(np.isnan(values), -1.0, values).max(axis=(1, 2), initial=-1.0))
+
+    def step_errors(self, time: int = -1) -> list[float | None]:
+        """Return the root mean square error of the time step at each size, from replicate 0; None where unknown."""
+        if "step_error" not in self.store.fields:
+            return [None] * len(self.sizes)
+        if not self._cube.shape[1]:
+            return [None] * len(self.sizes)
+        return [_number(v) for v in self._cube[:, 0, time, self.store.fields.index("step_error")]]
+
+    @cached_property
+    def reference_errors(self) -> Floats | None:
+        """What the solved reference says of its own error, (times, `mfstudy.references.ERRORS`); None = exact."""
+        shared = self.store.shared()
+        return np.asarray(shared["errors"], dtype=float) if shared and "errors" in shared else None
 
     @cached_property
     def fits(self) -> list[tuple[Quantity, int, Fit]]:
@@ -308,6 +377,7 @@ class Results:
         bracket = np.full((len(used), 1), np.nan)
         if {"lower", "upper"} <= set(quantity.roles):
             bracket = (self.values(quantity, "upper", time) - self.values(quantity, "lower", time))[used] / 2
+        errors = self.reference_errors
         return {
             "observable": quantity.observable,
             "quantity": quantity.name,
@@ -318,6 +388,8 @@ class Results:
             "excluded_sizes": self.excluded(quantity, time),
             "mean": _numbers(fit.mean),
             "standard_error": _numbers(fit.standard_error),
+            "step_error_w2": [self.step_errors(time)[row] for row in used],
+            "reference_error_w2": None if errors is None else float(errors[time, :3].sum()),
             "bracket_half_width": [float(np.nanmean(row)) if np.isfinite(row).any() else None for row in bracket],
             "estimator": fit.estimator,
             "effective_exponent": _number(fit.effective_exponent),

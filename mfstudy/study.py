@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 
 from mfstudy import components
 from mfstudy.components import InputError, nearest
+from mfstudy.integrate import Time, marks
 from mfstudy.laws import InitialLaw, Law
 from mfstudy.meanfield import MeanField
 from mfstudy.observables import ROLES, Observable
-from mfstudy.references import Reference
-from mfstudy.systems import System
+from mfstudy.references import Reference, Shared
+from mfstudy.systems import Dynamics, System, is_flow, is_stepped
 from mfstudy.transport.discrete import MEMORY
 
 SCHEMA = 1
@@ -94,22 +95,6 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Time:
-    """The save times, and the fixed step of systems that are stepped; dimensionless."""
-
-    save: tuple[float, ...] = field(default=(0.0,), metadata={"minimum": 0})
-    step: float | None = field(default=None, metadata={"above": 0})
-
-    def __post_init__(self) -> None:
-        """Refuse save times that do not increase."""
-        if not self.save:
-            raise ValueError("save: empty; allowed: at least one time >= 0")
-        for early, late in zip(self.save, self.save[1:], strict=False):
-            if late <= early:
-                raise ValueError(f"save: {late:g} after {early:g}; allowed: increasing times")
-
-
-@dataclass(frozen=True)
 class Sweep:
     """Which sizes, and how many replicates of each."""
 
@@ -148,9 +133,38 @@ class Problem:
         """rho_in on the system's phase space."""
         return self.law.on(self.system.phase)
 
-    def solve(self) -> MeanField:
-        """Return the solved reference; may take long."""
-        return self.reference.solve(self.system, self.initial)
+    def solve(self) -> Shared:
+        """Return what the blocks share; may take long, empty unless `reference.shares`.
+
+        Raises
+        ------
+        UnreachableError
+            If the reference does not reach its tolerance.
+        """
+        return self.reference.solve(self.system, self.initial, self.time)
+
+    def meanfield(self, shared: Shared | None = None) -> MeanField:
+        """Return the solved reference from what `solve` has returned; it is solved here where nothing is given."""
+        return self.reference.restore(self.system, self.initial, self.time, self.solve() if shared is None else shared)
+
+    def dynamics(self, size: int) -> Dynamics | None:
+        """Return the equations of motion of N particles; None where the flow is known."""
+        if not is_stepped(self.system):
+            return None
+        return self.system.dynamics(self.initial, self.time.horizon, size)
+
+    @property
+    def force(self) -> str:
+        """How the force of the mean field is computed; a line."""
+        if not is_stepped(self.system):
+            return "none: the flow is known"
+        return self.system.dynamics(self.initial, self.time.horizon, None).description
+
+    def memory(self, size: int) -> float:
+        """Predict the peak bytes of a replicate at size N."""
+        phase = self.system.phase
+        moving = self.system.budget(size).memory if is_stepped(self.system) else 0.0
+        return moving + max(observable.budget(size, phase).memory for observable in self.observables)
 
     @cached_property
     def canonical(self) -> dict[str, Any]:
@@ -168,6 +182,8 @@ class Problem:
             table["time"] = {"save": [t + 0.0 for t in self.time.save]}
             if self.time.step is not None:
                 table["time"]["step"] = self.time.step
+            if self.time.stepper != Time().stepper:
+                table["time"]["stepper"] = self.time.stepper
         return table
 
     @cached_property
@@ -292,7 +308,8 @@ def _study(table: Mapping[str, Any], text: str) -> Study:
             raise InputError(f"{key}: missing; allowed: {'[[observable]]' if key == 'observable' else f'[{key}]'}")
     system = components.build("systems", table["system"], "system")
     law = components.build("laws", table["law"], "law")
-    reference = components.build("references", table.get("reference", {"kind": "exact"}), "reference")
+    default = {"kind": "exact" if is_flow(system) else "characteristics"}
+    reference = components.build("references", table.get("reference", default), "reference")
     problem = Problem(
         seed=head.seed,
         system=system,
@@ -340,25 +357,39 @@ def _observables(tables: object) -> tuple[Observable, ...]:
     return tuple(observables)
 
 
+def _steps(system: System, time: Time) -> None:
+    """Refuse times that no step divides, and a stepped system that stays at its start."""
+    if is_stepped(system) and time.horizon == 0:
+        raise ValueError("save: no time > 0; allowed: at least one, this system moves")
+    marks(system, time)
+
+
 def _admit(problem: Problem) -> None:
     """Refuse parts that do not fit together."""
-    phase = problem.system.phase
-    for where, check in (
-        ("law", lambda: problem.law.on(phase)),
-        ("reference", lambda: problem.reference.admit(problem.system)),
-    ):
+    system, law = problem.system, problem.law
+    checks: list[tuple[str, Callable[[], object]]] = [
+        ("law.", lambda: law.on(system.phase)),
+        ("time.", lambda: _steps(system, problem.time)),
+        ("", lambda: system.admit(problem.initial, problem.time.horizon) if is_stepped(system) else None),
+        ("reference: ", lambda: problem.reference.admit(system, problem.initial, problem.time)),
+    ]
+    for where, check in checks:
         try:
             check()
         except ValueError as error:
-            raise InputError(f"{where}.{error}" if where == "law" else f"{where}: {error}") from None
+            raise InputError(f"{where}{error}") from None
     seen: dict[tuple[str, str], int] = {}
     for i, observable in enumerate(problem.observables):
         if not observable.fields:
             raise InputError(f"observable[{i}]: measures nothing; allowed: one field or more")
-        if unknown := observable.needs - ROLES:
-            raise InputError(f"observable[{i}]: needs {', '.join(sorted(unknown))}, which no run of this version has")
+        offered = ROLES | (system.roles if is_stepped(system) else frozenset())
+        if unknown := observable.needs - offered:
+            raise InputError(
+                f"observable[{i}].kind: needs {', '.join(sorted(unknown))}, which this system does not have;"
+                f" allowed: what needs {', '.join(sorted(offered))}"
+            )
         try:
-            observable.admit(phase, problem.initial)
+            observable.admit(system.phase, problem.initial)
         except ValueError as error:
             raise InputError(f"observable[{i}].{error}") from None
         key = (observable.label, observable.fields[0].name)
@@ -372,10 +403,10 @@ def _admit(problem: Problem) -> None:
 def check_sizes(problem: Problem, sizes: Iterable[int], where: str) -> None:
     """Refuse sizes at which an observable would exceed the memory of one task, before anything is computed."""
     for size in sizes:
-        for observable in problem.observables:
-            need = observable.budget(size, problem.system.phase).memory
-            if need > MEMORY:
-                raise InputError(
-                    f"{where}: N = {size} needs {need / 2**30:.1f} GiB for '{observable.label}';"
-                    f" allowed: {MEMORY / 2**30:.1f} GiB a task, use smaller sizes"
-                )
+        if (need := problem.memory(size)) > MEMORY:
+            phase = problem.system.phase
+            worst = max(problem.observables, key=lambda o: o.budget(size, phase).memory)
+            raise InputError(
+                f"{where}: N = {size} needs {need / 2**30:.1f} GiB, most of it for '{worst.label}';"
+                f" allowed: {MEMORY / 2**30:.1f} GiB a task, use smaller sizes"
+            )

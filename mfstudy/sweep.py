@@ -6,10 +6,11 @@ import math
 import os
 import platform
 import queue
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ from distributed.scheduler import NoWorkerError
 
 from mfstudy import cluster, plan
 from mfstudy.components import InputError
-from mfstudy.meanfield import MeanField
+from mfstudy.meanfield import MeanField, UnreachableError
 from mfstudy.plan import Task
-from mfstudy.replicate import run_block
+from mfstudy.replicate import run_block, solve
 from mfstudy.results import Results
-from mfstudy.store import NO_ACCESS, NO_SPACE, Store
+from mfstudy.store import NO_ACCESS, NO_SPACE, REFERENCE, DamagedError, Store
 from mfstudy.study import CAPACITY, Block, Point, Study, check_sizes, load
 
 #: Tasks in flight for each worker: enough that none waits, few enough that the scheduler stays small.
@@ -60,6 +61,8 @@ class Progress:
         Link to the Dask dashboard on loopback.
     failures : dict
         Task -> one line, for tasks that ended with an error of their own.
+    solving : bool
+        Whether the mean field is being solved, before the first block.
     """
 
     wanted: int
@@ -69,6 +72,7 @@ class Progress:
     workers: int = 1
     dashboard: str | None = None
     failures: dict[str, str] = field(default_factory=dict)
+    solving: bool = False
 
 
 def run(
@@ -95,7 +99,7 @@ def run(
     part : (int, int), optional
         (K, M): compute the K-th of M shares in this process, without Dask.
     progress : callable, optional
-        Called with a `Progress` when the run starts and after each task.
+        Called with a `Progress` when the run starts, when the mean field is solved, and after each task.
 
     Returns
     -------
@@ -106,17 +110,27 @@ def run(
     ------
     InputError
         On bad input; nothing is written then.
+    UnreachableError
+        If the reference does not reach its tolerance; no block is computed then.
+    DamagedError
+        If the stored reference is damaged; the message says what to delete.
     DiskError, InterruptedRunError
         When the disk is full or fails, or the workers are lost; running again finishes the study.
     """
     check(on, workers, part)
     study = study if isinstance(study, Study) else load(study)
     path = Path(store or f"{study.name}.mfstudy")
+    fresh = not path.exists()
     try:
         target = Store.create(path, study)
     except OSError as error:
         raise _stopped(error, path) from error
-    finish(target, on, workers=workers, part=part, progress=progress)
+    try:
+        finish(target, on, workers=workers, part=part, progress=progress)
+    except UnreachableError:
+        if fresh:  # it holds nothing, and would be in the way of the study with another tolerance
+            shutil.rmtree(path, ignore_errors=True)
+        raise
     return Results(target)
 
 
@@ -139,12 +153,12 @@ def finish(
     state = Progress(wanted=len(wanted), present=len(wanted) - len(todo))
     state.seconds_left = sum(task.seconds for task in tasks)
     report = progress or (lambda _: None)
-    if not tasks:
+    if not tasks and store.shared() is not None:
         report(state)
     elif part is not None:
         _here(store, tasks, state, report)
     else:
-        count = min(workers or cluster.capacity(plan.memory(store.problem, todo)), len(tasks))
+        count = min(workers or cluster.capacity(plan.memory(store.problem, todo)), max(len(tasks), 1))
         with cluster.connect(on, count) as crew:
             state.workers, state.dashboard = count, crew.client.dashboard_link
             _there(crew, store, tasks, state, report)
@@ -219,6 +233,18 @@ def _opened(path: str, identity: str) -> Store:
     return store
 
 
+def solve_task(path: str, identity: str) -> None:
+    """Solve the reference and store it, unless another driver has meanwhile."""
+    store = _opened(path, identity)
+    if store.shared() is not None:
+        return
+    start = time.perf_counter()
+    arrays = solve(store.problem)
+    seconds = time.perf_counter() - start
+    store.share(arrays)
+    store.note_shared({"seconds": seconds, **_provenance()})
+
+
 def run_task(path: str, identity: str, blocks: tuple[Block, ...]) -> int:
     """Compute and store blocks; return how many were computed (others may have been stored meanwhile)."""
     store, computed = _opened(path, identity), 0
@@ -236,14 +262,18 @@ def run_task(path: str, identity: str, blocks: tuple[Block, ...]) -> int:
 
 @lru_cache(maxsize=4)
 def _solved(path: str, identity: str) -> MeanField:
-    """Solve the reference once per worker."""
-    return _opened(path, identity).problem.solve()
+    """Load the solved reference once per worker."""
+    store = _opened(path, identity)
+    shared = store.shared()
+    if shared is None:
+        raise DamagedError(f"{store.path / REFERENCE}: gone during the run; run the study again")
+    return store.problem.meanfield(shared)
 
 
 @lru_cache(maxsize=1)
 def _provenance() -> dict[str, Any]:
-    """Return where and with what a block was computed."""
-    packages = ("mfstudy", "numpy", "scipy", "pot", "zarr")
+    """Return where and with what a block was computed, or the reference solved."""
+    packages = ("mfstudy", "numpy", "scipy", "numba", "finufft", "pot", "zarr")
     return {
         "host": platform.node(),
         "machine": platform.machine(),
@@ -258,12 +288,14 @@ def _provenance() -> dict[str, Any]:
 
 def _here(store: Store, tasks: list[Task], state: Progress, report: Callable[[Progress], None]) -> None:
     """Run tasks in this process."""
-    report(state)
+    arguments = (str(store.path), store.attributes["identity"])
+    if not _ready(partial(solve_task, *arguments), store, state, report):
+        return
     for task in tasks:
         try:
-            state.computed += run_task(str(store.path), store.attributes["identity"], task.blocks)
+            state.computed += run_task(*arguments, task.blocks)
         except Exception as error:
-            _failed(task, error, state, store)
+            _failed(_name(task), error, state, store)
         state.seconds_left -= task.seconds
         report(state)
 
@@ -282,17 +314,40 @@ def _there(
             flying[future.key] = (task, future)
             future.add_done_callback(ended.put)
 
-    report(state)
+    if not _ready(partial(_solve_there, crew, *arguments), store, state, report):
+        return
     submit(WINDOW * state.workers)
     for future in _ended(crew, ended, flying):
         task, _ = flying.pop(future.key)
         try:
             state.computed += future.result(timeout=10)
         except Exception as error:
-            _failed(task, error, state, store)
+            _failed(_name(task), error, state, store)
         state.seconds_left -= task.seconds
         submit(1)
         report(state)
+
+
+def _ready(solve: Callable[[], None], store: Store, state: Progress, report: Callable[[Progress], None]) -> bool:
+    """Solve the reference if the store lacks it; return whether the blocks may start."""
+    if store.shared() is None:
+        state.solving = True
+        report(state)
+        try:
+            solve()
+        except Exception as error:
+            _failed("the mean field", error, state, store)
+        state.solving = False
+    report(state)
+    return store.shared() is not None
+
+
+def _solve_there(crew: cluster.Workers, path: str, identity: str) -> None:
+    """Solve the reference on a worker."""
+    ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    future = crew.client.submit(solve_task, path, identity, pure=False)
+    future.add_done_callback(ended.put)
+    next(_ended(crew, ended, {future.key: future})).result(timeout=10)
 
 
 def _ended(crew: cluster.Workers, ended: queue.SimpleQueue[Future], flying: Mapping[str, Any]) -> Iterator[Future]:
@@ -307,17 +362,21 @@ def _ended(crew: cluster.Workers, ended: queue.SimpleQueue[Future], flying: Mapp
                 raise InterruptedRunError("the Dask workers were lost; run the same command again") from None
 
 
-def _failed(task: Task, error: Exception, state: Progress, store: Store) -> None:
+def _failed(task: str, error: Exception, state: Progress, store: Store) -> None:
     """Pass over a task that failed by itself; stop on what concerns the whole run."""
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | UnreachableError | DamagedError):
         raise error
     if isinstance(error, CancelledError | CommClosedError | NoWorkerError | TimeoutError):
         raise InterruptedRunError("the Dask workers were lost; run the same command again") from error
     if isinstance(error, OSError) and error.errno in NO_SPACE | NO_ACCESS:
         raise _stopped(error, store.path) from error
     line = "killed its worker each time" if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"
-    name = f"{task.point.id}, blocks {task.blocks[0].index} to {task.blocks[-1].index}"
-    state.failures[name] = line.splitlines()[0]
+    state.failures[task] = line.splitlines()[0]
+
+
+def _name(task: Task) -> str:
+    """Return what messages call a task."""
+    return f"{task.point.id}, blocks {task.blocks[0].index} to {task.blocks[-1].index}"
 
 
 def _stopped(error: OSError, path: Path) -> DiskError:

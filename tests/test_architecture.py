@@ -13,11 +13,11 @@ ROOT = Path(mfstudy.__file__).parent
 
 #: Low to high; a module may import its own layer and those before it.
 LAYERS = (
-    ("ensemble", "streams"),
-    ("laws", "transport", "rates", "means", "tails", "wording"),
-    ("systems", "candidates"),
-    ("fit",),
-    ("meanfield",),
+    ("ensemble", "checks", "streams"),
+    ("forces", "velocities", "external", "kernels", "transport", "rates", "means", "tails", "wording"),
+    ("laws", "candidates"),
+    ("systems", "fit"),
+    ("integrate", "meanfield"),
     ("references", "distances"),
     ("observables",),
     ("components",),
@@ -44,6 +44,8 @@ HOMES = {
     "jinja2": {"report"},
     "ot": {"transport"},
     "threadpoolctl": {"replicate"},
+    "numba": {"forces"},
+    "finufft": {"forces"},
 }
 
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -59,6 +59,7 @@ def test_the_other_verbs(command, made, tmp_path):
     assert command("status", made).stdout.splitlines()[-1] == "complete"
     status = json.loads(command("status", made, "--json").stdout)
     assert status["points"][0] == {"size": 10, "wanted": 32, "done": 32, "failed": 0}
+    assert status["reference"] == {"required": False, "complete": True}
     assert command("report", made, "-o", tmp_path / "page").returncode == 0
     assert (tmp_path / "page/index.html").exists()
     names = [row["study"] for row in json.loads(command("studies", "--json").stdout)]

@@ -322,7 +322,7 @@ def test_fitted_and_residuals_belong_together():
     np.testing.assert_allclose(fit.mean - fit.fitted, fit.residuals * fit.standard_error, atol=1e-12)
 
 
-# Coverage; tests/benchmarks/coverage.py prints the full table
+# Coverage; tests/benchmarks/coverage_of_fits.py prints the full table
 
 
 def uniform_w2_sq(rng, sizes, replicates):

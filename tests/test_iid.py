@@ -61,18 +61,21 @@ class Shifted:
     """The exact reference, moved by `by`: what a wrong mean field looks like."""
     by: float
     scheme: ClassVar[int] = 1
-    def admit(self, system):
-        Exact().admit(system)
-    def solve(self, system, law):
-        return _Moved(Exact().solve(system, law), self.by)
+    shares: ClassVar[bool] = False
+    def admit(self, system, law, time):
+        Exact().admit(system, law, time)
+    def solve(self, system, law, time):
+        return {}
+    def restore(self, system, law, time, shared):
+        return _Moved(Exact().restore(system, law, time, shared), self.by)
 
 @dataclass(frozen=True)
 class _Moved:
     right: object
     by: float
     valid_until: float = float("inf")
-    def at(self, t):
-        right = self.right.at(t)
+    def at(self, index):
+        right = self.right.at(index)
         sample = lambda rng, m: right.sample(rng, m) + self.by
         return replace(right, sample=sample, quantile=lambda u: right.quantile(u) + self.by, mean=right.mean + self.by)
 '''

@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from mfstudy import components
 from mfstudy.ensemble import Phase
 from mfstudy.laws.ball import Ball
 from mfstudy.laws.box import Box
+from mfstudy.laws.clusters import Clusters
 from mfstudy.laws.gaussian import Gaussian
+from mfstudy.laws.monokinetic import Monokinetic
+from mfstudy.velocities.linear import Linear
+from mfstudy.velocities.rest import Rest
+from mfstudy.velocities.wave import Wave
 
 X, V = 1.5, 0.4  # scales of position and velocity
 MEANS = (0.7, -0.2, 3.0)  # of a Gaussian's velocity
@@ -22,8 +28,8 @@ over_cases = pytest.mark.parametrize(
     ("cls", "phase"), CASES, ids=[f"{c.__name__}-{p.position}-{p.velocity}" for c, p in CASES]
 )
 
-# Statistical checks use z = 4.5, a false-alarm rate of 6.8e-6 each. The file makes about 500: new seeds would
-# fail it by chance with probability 3e-3, the fixed seeds here always or never.
+# Statistical checks use z = 4.5, a false-alarm rate of 6.8e-6 each. The file makes about 800: new seeds would
+# fail it by chance with probability 6e-3, the fixed seeds here always or never.
 Z, P_VALUE, SAMPLES = 4.5, 6.8e-6, 20_000
 
 
@@ -71,16 +77,36 @@ def standard(cls, phase, points):
     return (points - exact_mean(cls, phase)) / scales
 
 
-@over_cases
-def test_samples_have_the_shape_and_are_reproducible(cls, phase):
-    law = bound(cls, phase)
+PAIR = ((-2.0, 0.3, 0.0), (1.0, -0.5, 2.0))
+OTHERS = [
+    *((Clusters(tuple(c[:d] for c in PAIR), 0.4, masses=(0.3, 0.7)), Phase(d, 0)) for d in (1, 2, 3)),
+    *((Clusters(tuple(c[:d] for c in PAIR), 0.4, 1.1, ((0.5,) * d, (-1.0,) * d)), Phase(d, d)) for d in (1, 2, 3)),
+    *((Monokinetic(Box(X), Wave(0.5, 2.0)), Phase(d, d)) for d in (1, 2, 3)),
+    *((Monokinetic(Ball(X), Linear(-0.7)), Phase(d, d)) for d in (1, 2, 3)),
+    *((Monokinetic(Gaussian(X), Wave(0.5, 0.7)), Phase(d, d)) for d in (1, 2, 3)),
+    (Monokinetic(Clusters(((-2.0, 0.3), (1.0, -0.5)), 0.4), Rest()), Phase(2, 2)),
+]
+LAWS = [(bound(cls, phase), phase) for cls, phase in CASES] + [(law.on(phase), phase) for law, phase in OTHERS]
+NAMES = [cls.__name__ for cls, _ in CASES] + [type(law).__name__ for law, _ in OTHERS]
+over_laws = pytest.mark.parametrize(
+    ("law", "phase"), LAWS, ids=[f"{n}-{p.position}-{p.velocity}" for n, (_, p) in zip(NAMES, LAWS, strict=True)]
+)
+
+
+def test_every_law_of_the_package_is_tested_here():
+    tested = {Gaussian, Box, Ball, Clusters, Monokinetic}
+    assert {cls.__module__ for cls in tested} == {f"mfstudy.laws.{kind}" for kind in components.kinds("laws")}
+
+
+@over_laws
+def test_samples_have_the_shape_and_are_reproducible(law, phase):
     first, again, other = (law.sample(np.random.default_rng(seed), 50) for seed in (3, 3, 4))
     assert first.size == 50
     assert first.weights is None
     for values, d in ((first.position, phase.position), (first.velocity, phase.velocity)):
         assert (values is None) if d == 0 else (values.shape == (50, d) and values.dtype == np.float64)
     assert np.array_equal(first.points, again.points)
-    assert not np.any(first.points == other.points)
+    assert not np.any(np.all(first.points == other.points, axis=1))
 
 
 @over_classes
@@ -146,6 +172,23 @@ def test_nodes_integrate_all_monomials(cls, phase):
     # One degree more is beyond any Gauss rule of this level: the test would see a loss of exactness.
     beyond = standard_monomial(cls, (2 * level,) + (0,) * (first - 1))
     assert abs(nodes.weights @ points[:, 0] ** (2 * level) - beyond) > 1e-3 * beyond
+
+
+@over_cases
+def test_nodes_of_a_coarser_or_finer_velocity(cls, phase):
+    nodes = bound(cls, phase).nodes(3, 2)
+    rich, poor = (bound(cls, phase).nodes(level) for level in (3, 2))
+    assert nodes.size == (3**phase.position * 2**phase.velocity if phase.position else 3**phase.velocity)
+    for ours, level in ((nodes.position, rich.position), (nodes.velocity, poor.velocity if phase.position else None)):
+        if level is not None:
+            assert np.array_equal(np.unique(ours, axis=0), np.unique(level, axis=0))
+    # Degree 5 in the position and 3 in the velocity, where there are both.
+    points = standard(cls, phase, nodes.points)
+    for powers in itertools.product(range(4), repeat=phase.dimension):
+        if sum(powers) <= 3:
+            first = blocks(phase)[0][0]
+            exact = standard_monomial(cls, powers[:first]) * standard_monomial(cls, powers[first:])
+            assert nodes.weights @ np.prod(points**powers, axis=1) == pytest.approx(exact, rel=1e-12, abs=1e-13)
 
 
 @over_classes
@@ -254,6 +297,95 @@ def test_support(cls, phase):
     for points in (law.sample(np.random.default_rng(5), 2000).points, law.nodes(4).points):
         assert np.all((points >= law.support[:, 0]) & (points <= law.support[:, 1]))
         assert np.all(np.linalg.norm(points - mean, axis=1) <= law.support_radius)
+
+
+@over_laws
+def test_samples_agree_with_the_mean_covariance_and_moments(law, phase):
+    centred = law.sample(np.random.default_rng(14), SAMPLES).points - law.mean
+    assert centred.shape[1] == phase.dimension
+    radius = np.linalg.norm(centred, axis=1)
+    for values, exact in (
+        (centred, 0.0),
+        (centred[:, :, None] * centred[:, None, :], law.covariance),
+        (radius, law.moment(1)),
+        (radius**2.5, law.moment(2.5)),
+    ):
+        error = values.mean(axis=0) - exact
+        assert np.all(np.abs(error) <= Z * values.std(axis=0) / math.sqrt(SAMPLES) + 1e-14)
+
+
+@over_laws
+def test_nodes_agree_with_the_mean_covariance_and_even_moments(law, phase):
+    nodes = law.nodes(24 if phase.dimension < 6 else 16, 3)
+    points = nodes.points - law.mean
+    assert np.all(nodes.weights > 0)
+    assert abs(nodes.weights.sum() - 1) < 1e-13
+    np.testing.assert_allclose(nodes.weights @ points, 0, atol=1e-7)
+    np.testing.assert_allclose((points.T * nodes.weights) @ points, law.covariance, rtol=1e-7, atol=1e-7)
+    assert nodes.weights @ np.sum(points**2, axis=1) ** 2 == pytest.approx(law.moment(4), rel=1e-6)
+
+
+@over_laws
+def test_everything_lies_in_the_support_and_the_box(law, phase):
+    box, support = law.box(1e-9), law.support
+    assert box.shape == support.shape == (phase.dimension, 2)
+    assert np.all(np.isfinite(box))
+    assert np.all(box[:, 0] <= box[:, 1])
+    assert np.all((support[:, 0] <= box[:, 0]) & (box[:, 1] <= support[:, 1]))
+    if np.all(np.isfinite(support)):
+        assert np.array_equal(box, support)
+    for points in (law.sample(np.random.default_rng(5), 2000).points, law.nodes(4).points):
+        assert np.all((points >= box[:, 0]) & (points <= box[:, 1]))
+        assert np.all(np.linalg.norm(points - law.mean, axis=1) <= law.support_radius * (1 + 1e-15))
+
+
+@pytest.mark.parametrize("probability", [0.5, 1e-3, 1e-12, 1e-30, 1e-300])
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_box_of_a_normal_law(phase, probability):
+    box = bound(Gaussian, phase).box(probability)
+    scales = np.repeat([s for _, s in blocks(phase)], [d for d, _ in blocks(phase)])
+    mean = exact_mean(Gaussian, phase)
+    # Each of the D axes may be left with a share 1/D of the probability, half of it at either end.
+    for standard_end in ((box[:, 1] - mean) / scales, (mean - box[:, 0]) / scales):
+        np.testing.assert_allclose(stats.norm.logsf(standard_end), math.log(probability / 2 / len(mean)), rtol=1e-12)
+    outside = -math.expm1(len(mean) * math.log1p(-2 * stats.norm.sf((box[0, 1] - mean[0]) / scales[0])))
+    assert 0.75 * probability < outside <= probability * (1 + 1e-12)
+
+
+def test_the_box_of_a_normal_law_holds_its_samples():
+    law, n, probability = bound(Gaussian, Phase(2, 2)), 20_000, 0.1
+    points = law.sample(np.random.default_rng(15), n).points
+    box = law.box(probability)
+    outside = 1 - (1 - probability / 4) ** 4
+    seen = np.any((points < box[:, 0]) | (points > box[:, 1]), axis=1).mean()
+    sigma = math.sqrt(outside * (1 - outside) / n)
+    assert abs(seen - outside) < Z * sigma
+    assert abs(seen - 0.08) > Z * sigma  # the box of another probability is told apart
+
+
+@pytest.mark.parametrize("probability", [0, 1, 0.0, 1.0, -1e-3, 2.0, math.nan, True, "0.1", None])
+@pytest.mark.parametrize("law", [LAWS[0][0], LAWS[len(CASES)][0], LAWS[-1][0]])
+def test_a_box_needs_a_probability(law, probability):
+    with pytest.raises(ValueError, match=r"\Aprobability: .*; allowed: a number > 0 and < 1\Z"):
+        law.box(probability)
+
+
+@over_laws
+def test_nonsense_arguments_are_refused_by_every_law(law, phase):
+    rng = np.random.default_rng(0)
+    calls = [
+        (lambda: law.sample(rng, 0), r"n: 0; allowed: an integer >= 1"),
+        (lambda: law.sample(rng, 2.5), r"n: 2\.5; allowed: an integer >= 1"),
+        (lambda: law.nodes(0), r"level: 0; allowed: an integer >= 1"),
+        (lambda: law.nodes(2, 0), r"velocity_level: 0; allowed: an integer >= 1"),
+        (lambda: law.nodes(2, 1.5), r"velocity_level: 1\.5; allowed: an integer >= 1"),
+        (lambda: law.moment(-1), r"q: -1; allowed: a finite number > 0"),
+    ]
+    if phase.dimension > 1:
+        calls.append((lambda: law.quantile(0.5), rf"quantile: D = {phase.dimension}; allowed: D = 1"))
+    for call, message in calls:
+        with pytest.raises(ValueError, match=rf"\A{message}\Z"):
+            call()
 
 
 KEYS = {

@@ -23,7 +23,7 @@ def test_schema_on_disk(tiny_results, tiny):
     root = tiny_results.store.path
     attributes = json.loads((root / "zarr.json").read_text())["attributes"]
     assert set(attributes) == {
-        "format", "schema", "identity", "name", "problem", "study", "save", "fields", "observables", "law",
+        "format", "schema", "identity", "name", "problem", "study", "force", "save", "fields", "observables", "law",
     }  # fmt: skip
     assert attributes["fields"] == [
         "status",
@@ -53,7 +53,7 @@ def test_schema_on_disk(tiny_results, tiny):
 
 def test_a_chunk_is_what_run_block_returns(tiny_results, tiny):
     raw = (tiny_results.store.path / "record/size-30/c.1.0.0").read_bytes()[:-4]
-    values = run_block(tiny.problem, tiny.problem.solve(), Block(Point(30), 1, 16)).values
+    values = run_block(tiny.problem, tiny.problem.meanfield(), Block(Point(30), 1, 16)).values
     assert raw == values.astype("<f8").tobytes()
     assert len(field_names(tiny.problem)) == values.shape[2]
     assert (values[:, 0, 0] == Status.OK).all()

@@ -26,16 +26,25 @@ class Law(Protocol):
 
 
 class InitialLaw(Protocol):
-    """A probability measure on the D phase-space variables z, positions first; all but samples is exact."""
+    """A probability measure on the D phase-space variables z, positions first.
+
+    All but samples is exact, or says in its own documentation how accurate it is.
+    """
+
+    def __hash__(self) -> int:
+        """Return a hash: forces that are built for a law are kept by it."""
+        ...
 
     def sample(self, rng: np.random.Generator, n: int) -> Ensemble:
         """Return n i.i.d. particles, positions drawn before velocities."""
         ...
 
-    def nodes(self, level: int) -> Ensemble:
-        """Return a Gauss rule as particles with positive weights of sum 1, `level` nodes along each axis.
+    def nodes(self, level: int, velocity_level: int | None = None) -> Ensemble:
+        """Return a Gauss rule as particles with positive weights of sum 1.
 
-        Exact for polynomials of total degree <= 2 level - 1.
+        `level` nodes along each position axis and `velocity_level` along each velocity axis, by default as many;
+        `level` along each velocity axis where there is no position. Exact for polynomials of degree
+        <= 2 level - 1 in the position and <= 2 velocity_level - 1 in the velocity.
         """
         ...
 
@@ -69,6 +78,13 @@ class InitialLaw(Protocol):
     @property
     def support(self) -> Floats:
         """Bounding box of the support, a (D, 2) array of lower and upper ends, infinite where unbounded."""
+        ...
+
+    def box(self, probability: float) -> Floats:
+        """Return a bounding box outside which one particle lies with at most this probability, a (D, 2) array.
+
+        Equal to the support where that is bounded. ValueError unless 0 < probability < 1.
+        """
         ...
 
     @property

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Protocol, TypeGuard
+from typing import Protocol
 
 import numpy as np
-from scipy.special import gammainc, gammaln, logsumexp
 
+from mfstudy.checks import as_probabilities, check_above, check_count, check_probability
 from mfstudy.ensemble import Ensemble, Floats
+from mfstudy.laws._moments import convolve, log_power_mean
 
 Rule = tuple[Floats, Floats]
 """Quadrature nodes (L, d) and their weights (L,), of sum 1."""
@@ -40,6 +40,10 @@ class Shape(Protocol):
     @property
     def radius(self) -> float:
         """Supremum of |X|."""
+        ...
+
+    def reach(self, tail: float) -> float:
+        """Return h with P(|X_i| > h) <= tail for each component; the half-width where that is bounded."""
         ...
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
@@ -101,13 +105,28 @@ class ProductLaw:
 
     def sample(self, rng: np.random.Generator, n: int) -> Ensemble:
         """Return n i.i.d. particles; the position factor is drawn first."""
-        _check_count("n", n)
+        check_count("n", n)
         return self._ensemble([factor.shape.draw(rng, n) for factor in self._factors], None)
 
-    def nodes(self, level: int) -> Ensemble:
-        """Return the tensor product of the factors' Gauss rules, `level` nodes per axis, level^D in all."""
-        _check_count("level", level)
-        rules = [factor.shape.rule(level) for factor in self._factors]
+    def nodes(self, level: int, velocity_level: int | None = None) -> Ensemble:
+        """Return the tensor product of the factors' Gauss rules, see `mfstudy.laws.InitialLaw.nodes`.
+
+        Parameters
+        ----------
+        level : int
+            Number of nodes along each axis of the first factor, >= 1.
+        velocity_level : int, optional
+            Number along each velocity axis where there are positions too; by default `level`.
+
+        Raises
+        ------
+        ValueError
+            If a level is not an integer >= 1.
+        """
+        levels = (level, level if velocity_level is None else velocity_level)
+        for name, value in zip(("level", "velocity_level"), levels, strict=True):
+            check_count(name, value)
+        rules = [factor.shape.rule(n) for factor, n in zip(self._factors, levels, strict=False)]
         points, weights = product_rule(rules)
         split = np.cumsum([factor.shape.dimension for factor in self._factors])[:-1]
         return self._ensemble(np.split(points, split, axis=1), weights)
@@ -148,8 +167,8 @@ class ProductLaw:
             return convolve([b.shape.counts(order, r) for b, r in zip(factors, rates, strict=True)])
 
         with np.errstate(under="ignore"):  # the integrand vanishes at both ends
-            log_power_mean = _log_power_mean(0.5 * q, len(self.mean), counts)
-        return math.exp(q * math.log(size) + log_power_mean)
+            log_mean = log_power_mean(0.5 * q, len(self.mean), counts)
+        return math.exp(q * math.log(size) + log_mean)
 
     def quantile(self, u: Floats) -> Floats:
         """Return F^{-1}(u), in D = 1 only, of the shape of u, to full relative accuracy down to u = 1e-300.
@@ -159,11 +178,7 @@ class ProductLaw:
         ValueError
             If D > 1, or an entry of u is not a probability.
         """
-        if len(self.mean) != 1:
-            raise ValueError(f"quantile: D = {len(self.mean)}; allowed: D = 1")
-        u = np.asarray(u, dtype=np.float64)
-        if not np.all((u >= 0) & (u <= 1)):
-            raise ValueError("u: not all in [0, 1]; allowed: probabilities")
+        u = as_probabilities(u, len(self.mean))
         (factor,) = self._factors
         return factor.place(factor.shape.quantile(u)[..., None])[..., 0]
 
@@ -175,7 +190,25 @@ class ProductLaw:
     @property
     def support(self) -> Floats:
         """Bounding box of the support, (D, 2)."""
-        reach = [factor.scale * factor.shape.halfwidth for factor in self._factors for _ in factor.mean]
+        return self._around([factor.shape.halfwidth for factor in self._factors])
+
+    def box(self, probability: float) -> Floats:
+        """Return a box outside which a particle lies with at most this probability, (D, 2); the support if bounded.
+
+        A union bound over the D axes shares the probability equally.
+
+        Raises
+        ------
+        ValueError
+            Unless 0 < probability < 1.
+        """
+        check_probability(probability)
+        return self._around([factor.shape.reach(probability / len(self.mean)) for factor in self._factors])
+
+    def _around(self, halfwidths: Sequence[float]) -> Floats:
+        """Return the box about the mean with these half-widths of the standard shapes, (D, 2)."""
+        pairs = zip(self._factors, halfwidths, strict=True)
+        reach = [factor.scale * halfwidth for factor, halfwidth in pairs for _ in factor.mean]
         return self.mean[:, None] + np.outer(reach, [-1.0, 1.0])
 
     @property
@@ -227,22 +260,6 @@ def bind(
     return Factor(shape(dimension), float(scale), centre)
 
 
-def is_number(value: object) -> TypeGuard[float]:
-    """Say whether a value is a finite real number (a bool is not a number)."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def check_above(name: str, value: object) -> None:
-    """Raise a one-line ValueError unless a value is a finite number > 0."""
-    if not (is_number(value) and value > 0):
-        raise ValueError(f"{name}: {value!r}; allowed: a finite number > 0")
-
-
-def _check_count(name: str, value: object) -> None:
-    if not (isinstance(value, Integral) and is_number(value) and value >= 1):
-        raise ValueError(f"{name}: {value!r}; allowed: an integer >= 1")
-
-
 def product_rule(rules: Sequence[Rule]) -> Rule:
     """Return the rule of independent variables; the first varies slowest."""
     points, weights = rules[0]
@@ -251,45 +268,3 @@ def product_rule(rules: Sequence[Rule]) -> Rule:
         points = np.hstack([slow, fast])
         weights = np.outer(weights, more_weights).ravel()
     return points, weights
-
-
-def ball_counts(dimension: int, order: int, rate: Floats) -> Floats:
-    """Return `Shape.counts` of the uniform law on the unit ball of R^d.
-
-    |X|^2 = R has density (d/2) r^{d/2 - 1} on [0, 1]; integrate (rate r)^j exp(-rate r) / j! against it.
-    """
-    j, half = np.arange(order + 1)[:, None], dimension / 2
-    factor = half * np.exp(gammaln(j + half) - gammaln(j + 1))
-    counts: Floats = factor * rate**-half * gammainc(j + half, rate)
-    return counts
-
-
-def convolve(counts: Sequence[Floats]) -> Floats:
-    """Return the distribution of a sum of independent counts, each an (order + 1, K) array."""
-    total = counts[0]
-    for more in counts[1:]:
-        total = np.stack([np.sum(total[: j + 1] * more[j::-1], axis=0) for j in range(len(total))])
-    return total
-
-
-def _log_power_mean(s: float, dimension: int, counts: Callable[[int, Floats], Floats]) -> float:
-    """Return log E S^s, S = |z - E z|^2 in units of its mean, for real s > 0.
-
-    From Gamma(m - s) = int_0^inf (lambda S)^{m-s} exp(-lambda S) dlambda / lambda, for any m > s,
-
-        E S^s = m! / Gamma(m - s) int_0^inf lambda^{-s} P(K = m) dlambda / lambda,   K ~ Poisson(lambda S),
-
-    by the trapezoidal rule in x = log lambda. Only positive terms, and counts of independent factors convolve.
-    On |Im x| <= theta < pi/2 the absolute integral is at most cos(theta)^{s-m} times it, so that the error
-    relative to it is about 2 cos(theta)^{s-m} exp(-2 pi theta / h), below 1e-16 for every m at the best theta
-    (Trefethen and Weideman, SIAM Review 56, 2014, Theorem 5.1).
-    """
-    m = 2 * math.ceil(s) + 1  # about 2s: neither end of the integrand then runs out of floating-point range
-    h = 0.3 / math.sqrt(m - s)
-    # The integrand peaks between (m - s) / (2s + 1) and m. Left out at both ends is e^-45 of it; it goes
-    # as exp((m - s) x), and as exp(-(s + 1/2) x) or faster, because a factor in R^d has a bounded density.
-    first = math.log((m - s) / (2 * s + 1)) - 1 - 45 / (m - s)
-    last = math.log(m + dimension) + 1 + 45 / (s + 0.5)
-    x = np.arange(first, last, h)
-    integral = logsumexp(-s * x, b=h * counts(m, np.exp(x))[m])
-    return float(gammaln(m + 1) - gammaln(m - s) + integral)

@@ -8,9 +8,11 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import roots_gegenbauer
 
+from mfstudy.checks import check_above
 from mfstudy.ensemble import Floats, Phase
 from mfstudy.laws import InitialLaw
-from mfstudy.laws._product import ProductLaw, Rule, ball_counts, bind, check_above
+from mfstudy.laws._moments import ball_counts
+from mfstudy.laws._product import ProductLaw, Rule, bind
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class _Ball:
     @property
     def variance(self) -> float:
         return 1 / (self.dimension + 2)
+
+    def reach(self, tail: float) -> float:
+        del tail
+        return self.halfwidth
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
         direction = rng.standard_normal((n, self.dimension))

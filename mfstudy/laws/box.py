@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import roots_legendre
 
+from mfstudy.checks import check_above
 from mfstudy.ensemble import Floats, Phase
-from mfstudy.laws import InitialLaw
-from mfstudy.laws._product import ProductLaw, Rule, ball_counts, bind, check_above, convolve, product_rule
+from mfstudy.laws._moments import ball_counts, convolve
+from mfstudy.laws._product import ProductLaw, Rule, bind, product_rule
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Box:
             if (halfwidth := getattr(self, name)) is not None:
                 check_above(name, halfwidth)
 
-    def on(self, phase: Phase) -> InitialLaw:
+    def on(self, phase: Phase) -> ProductLaw:
         """Return the law on the variables of a system.
 
         Raises
@@ -61,6 +62,10 @@ class _Cube:
     @property
     def radius(self) -> float:
         return math.sqrt(self.dimension)
+
+    def reach(self, tail: float) -> float:
+        del tail
+        return self.halfwidth
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
         return rng.uniform(-1.0, 1.0, (n, self.dimension))

@@ -9,9 +9,10 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import gammaln, ndtri, roots_hermitenorm
 
+from mfstudy.checks import check_above, is_number
 from mfstudy.ensemble import Floats, Phase
 from mfstudy.laws import InitialLaw
-from mfstudy.laws._product import ProductLaw, Rule, bind, check_above, is_number, product_rule
+from mfstudy.laws._product import ProductLaw, Rule, bind, product_rule
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,9 @@ class _Normal:
     variance: float = 1.0
     halfwidth: float = math.inf
     radius: float = math.inf
+
+    def reach(self, tail: float) -> float:
+        return -float(ndtri(tail / 2))
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
         return rng.standard_normal((n, self.dimension))

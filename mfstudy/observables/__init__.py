@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, Literal, Protocol
+from functools import cached_property
+from typing import ClassVar, Literal, Protocol, TypeGuard
 
 import numpy as np
 
-from mfstudy.ensemble import Measure, Phase
+from mfstudy.ensemble import Ensemble, Measure, Phase, State
 from mfstudy.laws import InitialLaw
-from mfstudy.meanfield import Snapshot
+from mfstudy.meanfield import MeanField, Snapshot
+from mfstudy.rates import RateLaw
 from mfstudy.streams import Purpose
+from mfstudy.systems import Budget, Dynamics
 
 
 class Status(IntEnum):
@@ -38,7 +41,8 @@ class Field:
         be a distance.
     role : str
         How results read it: the estimate, an end of its bracket, its standard error given the particles, a
-        certificate that the solver ended at the optimum, or a count. "status" is written by the package.
+        certificate that the solver ended at the optimum, a count, or a check (a number that theory bounds and that has
+        no rate). "status" is written by the package.
     definition : str
         In words and formula.
     unit : str
@@ -50,57 +54,69 @@ class Field:
 
     name: str
     quantity: str
-    role: Literal["estimate", "lower", "upper", "standard_error", "certificate", "count", "status"]
+    role: Literal["estimate", "lower", "upper", "standard_error", "certificate", "count", "check", "status"]
     definition: str
     unit: str = "dimensionless"
     scale: Literal["linear", "log10"] = "linear"
     per: Literal["time", "run"] = "time"
 
 
-#: What `needs` may name: what this version's runs provide.
-ROLES = frozenset({"particles", "reference"})
+#: What `needs` may name and every run provides; a system may have more.
+ROLES = frozenset({"particles", "reference", "tracers"})
 
 
 @dataclass(frozen=True)
 class View:
-    """What an observable sees of one replicate at one save time.
+    """What an observable sees of one replicate at one time.
 
     Parameters
     ----------
-    particles : Measure
-        The empirical measure mu_N^t.
-    reference : Snapshot
-        rho^t.
-    time_index : int
-        Index of the save time.
+    state, start : State
+        The particles with their memory, now and at time 0.
+    tracers : Ensemble or None
+        The coupled particles: the same start, driven by the mean field; None unless an observable needs them.
+    meanfield : MeanField
+    dynamics : Dynamics or None
+        None where the flow is known.
+    phase : Phase
+    time : float
+    step : int
+        Index among the states of the motion.
+    time_index : int or None
+        Index of the save time; None between save times, where only monitors look.
     stream : callable
         stream(purpose, *sub): the random stream of this replicate for a purpose.
+    peak : tuple of float
+        Largest values so far of what the observable's `monitor` returns.
     """
 
-    particles: Measure
-    reference: Snapshot
-    time_index: int
+    state: State
+    start: State
+    tracers: Ensemble | None
+    meanfield: MeanField
+    dynamics: Dynamics | None
+    phase: Phase
+    time: float
+    step: int
+    time_index: int | None
     stream: Callable[..., np.random.Generator]
+    peak: tuple[float, ...] = ()
+
+    @cached_property
+    def particles(self) -> Measure:
+        """The empirical measure mu_N^t."""
+        return self.state.ensemble.measure(self.phase)
+
+    @cached_property
+    def reference(self) -> Snapshot:
+        """rho^t at a save time."""
+        if self.time_index is None:
+            raise ValueError("rho^t is kept at the save times alone")
+        return self.meanfield.at(self.time_index)
 
     def rng(self, purpose: Purpose) -> np.random.Generator:
         """Return the stream of this replicate, at this time, for a purpose."""
         return self.stream(purpose, self.time_index)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Prediction for one replicate at one save time, used to pack tasks before anything was timed.
-
-    Parameters
-    ----------
-    seconds : float
-        On one core.
-    memory : float
-        Peak bytes.
-    """
-
-    seconds: float
-    memory: float
 
 
 class Observable(Protocol):
@@ -108,7 +124,10 @@ class Observable(Protocol):
 
     scheme: ClassVar[int]
     needs: ClassVar[frozenset[str]]
-    """Roles that the run must provide: "particles", "reference"."""
+    """Roles that the run must provide: "particles", "reference", "tracers"; "signal" where the system has one."""
+
+    laws: ClassVar[tuple[str, ...] | None]
+    """Names of the candidate laws of its rate; None = those of the sampling of a measure, by p."""
 
     @property
     def p(self) -> float | None:
@@ -125,6 +144,10 @@ class Observable(Protocol):
         """The stored numbers, in order."""
         ...
 
+    def slopes(self, phase: Phase) -> tuple[RateLaw, ...]:
+        """Return rates of theorems to be drawn beside the means, other than those of the sampling."""
+        ...
+
     def admit(self, phase: Phase, law: InitialLaw) -> None:
         """Raise ValueError("key: reason") where this observable does not exist for a phase space and a law."""
         ...
@@ -136,6 +159,19 @@ class Observable(Protocol):
     def budget(self, size: int, phase: Phase) -> Budget:
         """Predict the cost of one measurement at size N."""
         ...
+
+
+class Monitor(Observable, Protocol):
+    """An observable that looks at every step, for running maxima."""
+
+    def monitor(self, view: View) -> tuple[float, ...]:
+        """Return numbers whose largest values so far `View.peak` holds."""
+        ...
+
+
+def monitors(observable: Observable) -> TypeGuard[Monitor]:
+    """Say whether an observable looks at every step."""
+    return hasattr(observable, "monitor")
 
 
 def stored_fields(observable: Observable) -> tuple[Field, ...]:

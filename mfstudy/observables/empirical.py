@@ -9,14 +9,16 @@ from mfstudy.distances import Distance
 from mfstudy.distances.wasserstein import Wasserstein
 from mfstudy.ensemble import Phase
 from mfstudy.laws import InitialLaw
-from mfstudy.observables import Budget, Field, View
+from mfstudy.observables import Field, View
+from mfstudy.observables._named import Named
 from mfstudy.streams import Purpose
+from mfstudy.systems import Budget
 from mfstudy.transport.semidiscrete import memory_needed, points_per_particle
 from mfstudy.transport.wasserstein import COSTS
 
 
 @dataclass(frozen=True)
-class Empirical:
+class Empirical(Named):
     """W_p^p between the empirical measure of N particles and rho^t, as an estimate with a bracket.
 
     The quantity of Fournier and Guillin (PTRF 162, 2015, Theorem 1) at t = 0, and its propagation at t > 0. It
@@ -28,7 +30,7 @@ class Empirical:
     p : float
         Order of the distance: p >= 1 in D = 1, p = 1 or 2 otherwise; dimensionless.
     name : str, optional
-        Name in the store; by default "empirical".
+        Name in the store; by default the kind.
     precision : float, optional
         Wanted width of the bracket relative to the estimate, D >= 2; None = four reference points a particle, whose
         midpoint is nearly unbiased.
@@ -42,20 +44,9 @@ class Empirical:
     needs: ClassVar[frozenset[str]] = frozenset({"particles", "reference"})
 
     p: float = field(default=2.0, metadata={"minimum": 1, "unit": "dimensionless"})
-    name: str | None = None
     precision: float | None = field(default=None, metadata={"above": 0, "below": 1, "unit": "dimensionless"})
     cost: str = field(default="euclidean", metadata={"choices": COSTS})
     distance: Distance = field(default=Wasserstein(), metadata={"component": "distances"})
-
-    def __post_init__(self) -> None:
-        """Take the default name for no name: the same numbers have one identity."""
-        if self.name == "empirical":
-            object.__setattr__(self, "name", None)
-
-    @property
-    def label(self) -> str:
-        """Name in the store and in results."""
-        return "empirical" if self.name is None else self.name
 
     @property
     def fields(self) -> tuple[Field, ...]:

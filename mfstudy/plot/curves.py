@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
 from mfstudy.plot.words import decimals, formula, law_name, typeset
-from mfstudy.rates import RateLaw, default_laws, reference_slopes
+from mfstudy.rates import RateLaw, candidate_laws
 from mfstudy.results import Quantity, Results
 
 # Okabe and Ito (2008), told apart with every common colour blindness.
@@ -56,7 +56,7 @@ class Curve:
 
 def laws(results: Results, quantity: Quantity) -> dict[str, RateLaw]:
     """Return the candidate laws of a quantity's fit by name."""
-    return {law.name: law for law in default_laws(**results.sampling(quantity))}
+    return {law.name: law for law in candidate_laws(**results.sampling(quantity))}
 
 
 def law_error(fit: Fit, law: RateLaw, sizes: Floats) -> Floats:
@@ -136,9 +136,7 @@ def references(results: Results, quantity: Quantity, series: Series, fit: Fit) -
 
 def _slopes(results: Results, quantity: Quantity) -> list[RateLaw]:
     """Return the pinned laws of the literature, those with a logarithm also without it."""
-    if quantity.p is None:
-        return []
-    shown = list(reference_slopes(**results.sampling(quantity)))
+    shown = results.slopes(quantity)
     for law in list(shown):
         if law.exponent not in {other.exponent for other in shown if not other.log_power}:
             shown.append(replace(law, name="without log", log_power=0.0, log_shift=0))

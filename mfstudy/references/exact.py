@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
+from mfstudy.ensemble import Ensemble, Floats, State
+from mfstudy.integrate import Time, motion
 from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot
-from mfstudy.systems import System
+from mfstudy.references import Shared
+from mfstudy.systems import Flow, System, is_flow
 
 
 @dataclass(frozen=True)
-class _Resting:
-    """rho^t = rho_in at all times, without error."""
+class _Pushed:
+    """rho_in pushed forward by a known flow, without error."""
 
+    system: Flow
     law: InitialLaw
+    time: Time
     valid_until: float = math.inf
+    lattice: None = None
 
-    def at(self, t: float) -> Snapshot:
-        del t
-        law = self.law
+    def at(self, index: int) -> Snapshot:
+        """Return rho^t; its exact functions are those of rho_in where nothing moves."""
+        law, still = self.law, self.system.stationary
+
+        def sample(rng: np.random.Generator, m: int) -> Floats:
+            return self.system.advance(law.sample(rng, m), 0.0, self.time.save[index]).points
+
         return Snapshot(
-            sample=lambda rng, m: law.sample(rng, m).points,
+            sample=sample,
             error=0.0,
-            quantile=law.quantile if len(law.mean) == 1 else None,
-            mean=law.mean,
-            covariance=law.covariance,
+            quantile=law.quantile if still and len(law.mean) == 1 else None,
+            mean=law.mean if still else None,
+            covariance=law.covariance if still else None,
         )
+
+    def tracers(self, start: Ensemble) -> Iterator[State]:
+        """Yield the particles themselves: the mean field moves them as the system does."""
+        return motion(self.system, None, start, self.time)
+
+    def memory(self, step: int) -> None:
+        """Return nothing: there is no medium."""
+        del step
 
 
 @dataclass(frozen=True)
@@ -35,13 +56,23 @@ class Exact:
     """rho^t in closed form; its error is 0."""
 
     scheme: ClassVar[int] = 1
+    shares: ClassVar[bool] = False
 
-    def admit(self, system: System) -> None:
-        """Refuse systems that move their particles."""
-        if not system.stationary:
-            raise ValueError(f"no exact reference is known for the system {type(system).__name__}")
+    def admit(self, system: System, law: InitialLaw, time: Time) -> None:
+        """Refuse systems of interacting particles."""
+        del law, time
+        if not is_flow(system):
+            raise ValueError(
+                f"no exact reference is known for the system {type(system).__name__}; allowed: characteristics"
+            )
 
-    def solve(self, system: System, law: InitialLaw) -> _Resting:
-        """Return rho^t = rho_in."""
-        self.admit(system)
-        return _Resting(law)
+    def solve(self, system: System, law: InitialLaw, time: Time) -> Shared:
+        """Return nothing: there is nothing to compute."""
+        del system, law, time
+        return {}
+
+    def restore(self, system: System, law: InitialLaw, time: Time, shared: Shared) -> _Pushed:
+        """Return rho_in, pushed forward."""
+        del shared
+        assert is_flow(system)
+        return _Pushed(system, law, time)

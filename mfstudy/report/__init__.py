@@ -178,8 +178,13 @@ def _page(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
         study=results.store.attributes["study"],
         notices=_notices(results),
         sections=[_section(results, i, *entry) for i, entry in enumerate(fits)],
+        errors=_errors(results),
+        step_errors=_step_errors(results),
+        checks=_checks(results),
+        sizes=results.sizes,
         counts=results.counts,
         messages=results.store.messages(MESSAGES) if results.failed else [],
+        force=results.store.attributes.get("force", DASH),
         provenance=_provenance(notes),
         citation=_citation(results, notes),
     )
@@ -211,6 +216,39 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
         "rows": [_cells(results, quantity, fit, row) for row in _rows(results, quantity, time, fit)],
         "laws": _laws(results, quantity, fit),
     }
+
+
+def _errors(results: Results) -> list[tuple[str, ...]]:
+    """Return the mean field's own errors, a row for each save time."""
+    if results.reference_errors is None:
+        return []
+    return [
+        (f"{time:g}", *(_small(error) for error in row))
+        for time, row in zip(results.times, results.reference_errors, strict=True)
+    ]
+
+
+def _step_errors(results: Results) -> list[tuple[str, ...]]:
+    """Return the errors of the time step, a row for each save time, a column for each size."""
+    rows = [results.step_errors(time) for time in range(len(results.times))]
+    if not any(error is not None for row in rows for error in row):
+        return []
+    return [(f"{time:g}", *map(_small, row)) for time, row in zip(results.times, rows, strict=True)]
+
+
+def _checks(results: Results) -> list[tuple[Markup, ...]]:
+    """Return the largest magnitude of each check, a column for each size."""
+    return [
+        (symbols(check.definition), *(Markup(_small(value if value >= 0 else None)) for value in check.largest))
+        for check in results.checks
+    ]
+
+
+def _small(value: float | None) -> str:
+    """Return a magnitude to two digits."""
+    if value is None or not np.isfinite(value):
+        return DASH
+    return _power(float(value), 2) if value else "0"
 
 
 def _numbers(fit: Fit) -> list[tuple[str, str, str]]:

@@ -1,24 +1,161 @@
-"""Equations of motion, one system per file."""
+"""Equations of motion, one system per file.
+
+A system offers what it can: `advance` where its flow is known in closed form, `dynamics` where it is stepped.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeGuard
 
-from mfstudy.ensemble import Ensemble, Phase
+from numpy.typing import NDArray
+
+from mfstudy.ensemble import Ensemble, Floats, Phase, State
+from mfstudy.forces.fourier import Lattice
+from mfstudy.laws import InitialLaw
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A prediction, used to pack tasks before anything was timed.
+
+    Parameters
+    ----------
+    seconds : float
+        On one core.
+    memory : float
+        Peak bytes.
+    """
+
+    seconds: float
+    memory: float
 
 
 class System(Protocol):
-    """What every system offers: its variables and the exact step that carries an ensemble from t to t + h."""
+    """What every system offers: its variables."""
 
     scheme: ClassVar[int]
-    stationary: ClassVar[bool]
-    """Whether rho^t = rho_in for every law, so that exact functions of rho_in hold at all times."""
 
     @property
     def phase(self) -> Phase:
         """The variables of one particle."""
         ...
 
+
+class Flow(System, Protocol):
+    """A system without interaction, whose particles move by a known map."""
+
+    stationary: ClassVar[bool]
+    """Whether rho^t = rho_in for every law, so that exact functions of rho_in hold at all times."""
+
     def advance(self, state: Ensemble, t: float, h: float) -> Ensemble:
         """Return the state at t + h from the state at t."""
         ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What sources hand on.
+
+    Parameters
+    ----------
+    field : array
+        All that targets need; of a shape that does not depend on the sources.
+    feed : array or None
+        What the memory gains per unit of time.
+    """
+
+    field: NDArray[Any]
+    feed: NDArray[Any] | None = None
+
+
+class Dynamics(Protocol):
+    """Equations of motion, ready for the particles of a law up to a horizon."""
+
+    @property
+    def decay(self) -> Floats | None:
+        """Decay rates of the memory, of its shape; 1/time."""
+        ...
+
+    @property
+    def error(self) -> float:
+        """Bound on the error of the force; length/time^2."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """How the force is computed, and what of the model is cut off; a line."""
+        ...
+
+    @property
+    def lattice(self) -> Lattice | None:
+        """The lattice of the memory's modes."""
+        ...
+
+    @property
+    def slope_error(self) -> float:
+        """Bound on the error of the gradient of what feeds the signal, per unit of time; 0 without one."""
+        ...
+
+    def start(self, ensemble: Ensemble) -> State:
+        """Return the state at time 0."""
+        ...
+
+    def source(self, state: State) -> Parts:
+        """Return what a state hands to targets.
+
+        Raises
+        ------
+        OutOfDomainError
+            If a particle is outside the region for which the force was built.
+        """
+        ...
+
+    def rates(self, state: State, parts: Parts) -> State:
+        """Return the time derivatives of targets among sources; errors as in `source`."""
+        ...
+
+    def energy(self, ensemble: Ensemble) -> float:
+        """Return kinetic, interaction and external energy per mass; that of a medium is not counted."""
+        ...
+
+    def bounds(self, start: Ensemble, t: float) -> tuple[float, float]:
+        """Return proved bounds on the largest |x| and the largest |v| up to time t."""
+        ...
+
+
+class Stepped(System, Protocol):
+    """A system whose particles are stepped in time."""
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """What observables may need of it beyond `mfstudy.observables.ROLES`: "signal"."""
+        ...
+
+    def budget(self, size: int) -> Budget:
+        """Predict one evaluation for N particles."""
+        ...
+
+    def admit(self, law: InitialLaw, horizon: float) -> None:
+        """Raise ValueError("section.key: reason") where the system cannot carry a law to a horizon."""
+        ...
+
+    def dynamics(self, law: InitialLaw, horizon: float, size: int | None) -> Dynamics:
+        """Return the equations of motion for `size` particles of a law, None for a quadrature rule.
+
+        Raises
+        ------
+        ValueError
+            If no force of the needed accuracy exists.
+        """
+        ...
+
+
+def is_flow(system: System) -> TypeGuard[Flow]:
+    """Say whether the particles of a system move by a known map."""
+    return hasattr(system, "advance")
+
+
+def is_stepped(system: System) -> TypeGuard[Stepped]:
+    """Say whether the particles of a system are stepped in time."""
+    return hasattr(system, "dynamics")

@@ -1,6 +1,6 @@
 """Coverage of the 95 % intervals of `fit_rate` on planted truths: the share of data sets whose interval holds it.
 
-Run as `python tests/benchmarks/coverage.py [sets]`; a row of 2000 sets has a standard error of 0.5 %.
+Run as `python tests/benchmarks/coverage_of_fits.py [sets]`; a row of 2000 sets has a standard error of 0.5 %.
 Columns: effective exponent, exponent given the law, constant given the law, median width of the exponent's interval.
 """
 

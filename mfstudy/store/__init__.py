@@ -1,4 +1,4 @@
-"""The zarr schema of a study's store. The only module that knows zarr.
+"""The zarr schema of a study's store. The only package that knows zarr.
 
 Layout of one store, which holds one problem:
 
@@ -6,8 +6,9 @@ Layout of one store, which holds one problem:
     record/<point>/zarr.json  the point's dict, the hash of its problem, its block length
     record/<point>/c.B.0.0    one block: (replicate, time, field) float64 with CRC-32C; written once, by one rename
     sweeps/<hash>.json        which points and how many replicates were asked for; the store wants their union
-    artefacts/                what blocks share; complete when its manifest is there
-    notes/<point>/<block>.json  seconds, host, versions, messages: never part of a result
+    artefacts/reference/      the solved reference, which blocks share: one array a name, and manifest.json, which is
+                              written last and makes it complete; only where the attribute `required` names it
+    notes/<point>/<block>.json, notes/reference.json  seconds, host, versions, messages: never part of a result
 
 Nothing is resized and every write is idempotent, so there is no lock: two drivers at worst compute a block twice,
 to the same bytes. A block is done when its chunk exists.
@@ -16,56 +17,31 @@ to the same bytes. A block is done when its chunk exists.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import itertools
 import json
-import math
 import re
-import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.errors import ContainsArrayError, ContainsGroupError
-from zarr.storage import LocalStore
 
 from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
-from mfstudy.observables import stored_fields
-from mfstudy.replicate import field_names
+from mfstudy.references import Shared
+from mfstudy.store._artefacts import CHUNK_BYTES, Artefact
+from mfstudy.store._disk import NO_ACCESS, NO_SPACE, DamagedError, Disk
+from mfstudy.store._schema import FORMAT, SCHEMA, block_length, plan_blocks, root_attributes
 from mfstudy.study import CAPACITY, Block, Point, Problem, Study, parse
+
+__all__ = ["CHUNK_BYTES", "NO_ACCESS", "NO_SPACE", "REFERENCE", "DamagedError", "Store", "block_length", "plan_blocks"]
 
 _CHUNK = re.compile(r"c\.(\d{1,9})\.0\.0")
 
-FORMAT = "mfstudy"
-SCHEMA = 1
-#: Age from which an unfinished write cannot be in progress any more.
-LITTER_SECONDS = 86400
-#: What a full disk and a full quota say.
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: What a disk says that will take nothing more.
-NO_ACCESS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO})
-
-
-class DamagedError(RuntimeError):
-    """A stored block does not pass its checksum."""
-
-
-def block_length(size: int) -> int:
-    """Return the number of replicates in a block at size N.
-
-    16 up to N = 4096, then halved with each doubling of N: small blocks make retries cheap, long ones keep the
-    number of files and of tasks low. Frozen with the store's schema; stored with each point.
-    """
-    return max(1, min(16, 2 ** int(math.log2(65536 / size)))) if size < 65536 else 1
+#: The artefact that holds the solved reference.
+REFERENCE = "artefacts/reference"
 
 
 class Store:
@@ -81,8 +57,8 @@ class Store:
         self.path = Path(path)
         if not self.path.is_dir():
             raise InputError(f"{path}: no such store; allowed: a directory made by 'mfstudy run'")
-        self._zarr = LocalStore(self.path)
-        self.attributes: dict[str, Any] = self._table("zarr.json").get("attributes", {})
+        self._disk = Disk(self.path)
+        self.attributes: dict[str, Any] = self._disk.table("zarr.json").get("attributes", {})
         if self.attributes.get("format") != FORMAT:
             raise InputError(f"{path}: not an mfstudy store; allowed: a directory made by 'mfstudy run'")
         if self.attributes["schema"] != SCHEMA:
@@ -118,11 +94,10 @@ class Store:
             others = path.exists() and any(not p.name.endswith(".partial") for p in path.iterdir())
             if others and not (path / "zarr.json").exists():  # looked at again: another driver may have made it
                 raise InputError(f"{path}: a directory with other contents; allowed: a new or empty directory")
-            _ensure_group(LocalStore(path), "", _root_attributes(study))
+            Disk(path).ensure_group("", root_attributes(study))
         store = cls(path)
         store.check_problem(study.problem)
-        _ensure_group(store._zarr, "record", {})
-        _ensure_group(store._zarr, "artefacts", {"required": []})
+        store._ensure_groups()
         return store
 
     # -- what the store is about ---------------------------------------------------------------------------------
@@ -165,14 +140,14 @@ class Store:
         asked = [{"point": point.table, "replicates": count} for point, count in sorted(replicates.items())]
         request = json.dumps({"points": asked}, sort_keys=True)
         key = f"sweeps/{hashlib.sha256(request.encode()).hexdigest()[:16]}.json"
-        if self._get(key) is None:
-            self._put(key, request.encode())
+        if self._disk.get(key) is None:
+            self._disk.put(key, request.encode())
 
     def requested(self) -> dict[Point, int]:
         """Return the number of replicates that was asked for at each point, by point."""
         replicates: dict[Point, int] = {}
-        for key in self._list("sweeps"):
-            for row in self._table(f"sweeps/{key}").get("points", ()):
+        for key in self._disk.names("sweeps"):
+            for row in self._disk.table(f"sweeps/{key}").get("points", ()):
                 point = Point.of(row["point"])
                 replicates[point] = max(replicates.get(point, 0), row["replicates"])
         return dict(sorted(replicates.items()))
@@ -184,24 +159,26 @@ class Store:
 
     def points(self) -> list[Point]:
         """Return the points that have an array."""
-        tables = [self._table(f"record/{name}/zarr.json") for name in self._list("record") if name != "zarr.json"]
+        tables = [
+            self._disk.table(f"record/{name}/zarr.json") for name in self._disk.names("record") if name != "zarr.json"
+        ]
         return sorted(Point.of(table["attributes"]["point"]) for table in tables if table)
 
     def length(self, point: Point) -> int:
         """Return the number of replicates in a block at a point."""
-        table = self._table(f"record/{point.id}/zarr.json")
+        table = self._disk.table(f"record/{point.id}/zarr.json")
         if not table:
             raise DamagedError(f"{self.path}/record/{point.id}: the array is gone; run the study again")
         return int(table["attributes"]["block"])
 
     def done(self, point: Point) -> set[int]:
         """Return the indices of the blocks whose chunk exists."""
-        chunks = (_CHUNK.fullmatch(name) for name in self._list(f"record/{point.id}"))
+        chunks = (_CHUNK.fullmatch(name) for name in self._disk.names(f"record/{point.id}"))
         return {int(chunk[1]) for chunk in chunks if chunk and int(chunk[1]) < CAPACITY}
 
     def holds(self, block: Block) -> bool:
         """Return whether a block is done."""
-        return bool(sync(self._zarr.exists(f"record/{block.point.id}/c.{block.index}.0.0")))
+        return self._disk.has(f"record/{block.point.id}/c.{block.index}.0.0")
 
     # -- numbers -------------------------------------------------------------------------------------------------
 
@@ -235,19 +212,69 @@ class Store:
                 return self.path / "record" / point.id / f"c.{index}.0.0"
         return self.path / "record" / point.id
 
+    def _array(self, point: Point) -> Any:
+        return self._disk.array(f"record/{point.id}")
+
+    # -- what blocks share ---------------------------------------------------------------------------------------
+
+    @property
+    def shares(self) -> bool:
+        """Whether the blocks need the solved reference from the store."""
+        return "reference" in self._disk.table("artefacts/zarr.json").get("attributes", {}).get("required", ())
+
+    def shared(self) -> Shared | None:
+        """Return what the blocks share: empty where they share nothing, None until it is complete.
+
+        Each array is read, verified against the manifest's hash, and kept, when it is first asked for.
+
+        Raises
+        ------
+        DamagedError
+            If the manifest or an array is not what was written; the mapping raises it too.
+        """
+        if not self.shares:
+            return {}
+        return self._reference.read()
+
+    def share(self, arrays: Shared) -> None:
+        """Store what the blocks share, the manifest last; another driver that stores the same does no harm.
+
+        Parameters
+        ----------
+        arrays : mapping of str to array
+            float64 or complex128, of one dimension or more, by name.
+
+        Raises
+        ------
+        ValueError
+            If a name or an array cannot be stored.
+        DamagedError
+            If an unfinished artefact of another shape is in the way.
+        """
+        if self.shares:
+            self._reference.write(arrays)
+
+    @property
+    def _reference(self) -> Artefact:
+        return Artefact(self._disk, REFERENCE, self.attributes["identity"])
+
     # -- notes ---------------------------------------------------------------------------------------------------
 
     def note(self, block: Block, note: Mapping[str, Any]) -> None:
         """Write what depends on the run: lost without harm."""
-        self._put(f"notes/{block.point.id}/{block.index}.json", json.dumps(note, sort_keys=True).encode())
+        self._disk.put(f"notes/{block.point.id}/{block.index}.json", json.dumps(note, sort_keys=True).encode())
+
+    def note_shared(self, note: Mapping[str, Any]) -> None:
+        """Write what depends on the run that solved the reference: lost without harm."""
+        self._disk.put("notes/reference.json", json.dumps(note, sort_keys=True).encode())
 
     def notes(self, point: Point, limit: int | None = None) -> dict[int, dict[str, Any]]:
         """Return the notes of a point by block index; of some blocks only where a limit is given."""
-        names = [n for n in self._list(f"notes/{point.id}") if n.endswith(".json")][:limit]
+        names = [n for n in self._disk.names(f"notes/{point.id}") if n.endswith(".json")][:limit]
         found = {}
         for name in names:
             with contextlib.suppress(ValueError):  # a torn note is a lost note, no more
-                note = json.loads(self._get(f"notes/{point.id}/{name}") or b"null")
+                note = json.loads(self._disk.get(f"notes/{point.id}/{name}") or b"null")
                 if isinstance(note, dict):
                     found[int(name.removesuffix(".json"))] = note
         return found
@@ -262,108 +289,32 @@ class Store:
         )
         return list(itertools.islice(found, limit))
 
+    # -- making and tidying --------------------------------------------------------------------------------------
+
     def restore(self) -> None:
-        """Make the arrays again of points that were asked for and whose arrays are gone."""
+        """Make the groups again, and the arrays of points that were asked for, where they are gone."""
+        self._ensure_groups()
         for point in self.requested():
             self._ensure_point(point)
 
     def tidy(self) -> None:
         """Remove what killed writes left behind a day ago or more; younger ones may be writes in progress."""
-        for litter in self.path.rglob("*.partial"):
-            with contextlib.suppress(OSError):
-                if time.time() - litter.stat().st_mtime > LITTER_SECONDS:
-                    litter.unlink()
+        self._disk.tidy()
 
-    # -- zarr ----------------------------------------------------------------------------------------------------
-
-    def _array(self, point: Point) -> Any:
-        return zarr.open_array(self._zarr, path=f"record/{point.id}", mode="r+")
+    def _ensure_groups(self) -> None:
+        self._disk.ensure_group("record", {})
+        self._disk.ensure_group("artefacts", {"required": ["reference"] if self.problem.reference.shares else []})
 
     def _ensure_point(self, point: Point) -> None:
-        if self._get(f"record/{point.id}/zarr.json") is not None:
+        if self._disk.get(f"record/{point.id}/zarr.json") is not None:
             return
         times, length = len(self.attributes["save"]), block_length(point.size)
         attributes = {"point": point.table, "problem": self.attributes["identity"], "block": length}
-        try:
-            zarr.create_array(
-                self._zarr,
-                name=f"record/{point.id}",
-                shape=(CAPACITY, times, len(self.fields)),
-                chunks=(length, times, len(self.fields)),
-                dtype="float64",
-                fill_value=np.nan,
-                filters=None,
-                compressors=[Crc32cCodec()],
-                chunk_key_encoding={"name": "default", "separator": "."},
-                dimension_names=("replicate", "time", "field"),
-                attributes=attributes,
-            )
-        except ContainsArrayError:  # another driver was first, with the same bytes
-            return
-
-    def _table(self, key: str) -> dict[str, Any]:
-        """Return a JSON object of the schema, empty where there is none."""
-        raw = self._get(key)
-        try:
-            table = json.loads(raw) if raw is not None else {}
-        except ValueError:
-            raise DamagedError(f"{self.path / key}: not valid JSON; restore it from a copy") from None
-        return table if isinstance(table, dict) else {}
-
-    def _get(self, key: str) -> bytes | None:
-        buffer = sync(self._zarr.get(key, prototype=default_buffer_prototype()))
-        return None if buffer is None else buffer.to_bytes()
-
-    def _put(self, key: str, data: bytes) -> None:
-        sync(self._zarr.set(key, default_buffer_prototype().buffer.from_bytes(data)))
-
-    def _list(self, prefix: str) -> list[str]:
-        async def collect() -> list[str]:
-            return [name async for name in self._zarr.list_dir(prefix) if not name.endswith(".partial")]
-
-        return sorted(sync(collect()))
-
-
-def plan_blocks(replicates: Mapping[Point, int], lengths: Mapping[Point, int]) -> list[Block]:
-    """Return the whole blocks that hold a number of replicates at each point, by point and index."""
-    return [
-        Block(point, index, lengths[point])
-        for point, count in replicates.items()
-        for index in range(math.ceil(count / lengths[point]))
-    ]
-
-
-def _root_attributes(study: Study) -> dict[str, Any]:
-    """Return all that reading needs, so that no component is imported then."""
-    problem, law = study.problem, study.problem.initial
-    return {
-        "format": FORMAT,
-        "schema": SCHEMA,
-        "identity": problem.identity,
-        "name": study.name,
-        "problem": problem.canonical,
-        "study": study.text,
-        "save": list(problem.time.save),
-        "fields": list(field_names(problem)),
-        "observables": [
-            {
-                "label": o.label,
-                "kind": type(o).__module__.rsplit(".", 1)[-1],
-                "p": o.p,
-                "fields": [asdict(f) for f in stored_fields(o)],
-            }
-            for o in problem.observables
-        ],
-        "law": {
-            "support_dimension": law.support_dimension,
-            "bounded": math.isfinite(law.support_radius),
-            "moment_order": law.moment_order if math.isfinite(law.moment_order) else None,
-        },
-    }
-
-
-def _ensure_group(store: LocalStore, name: str, attributes: dict[str, Any]) -> None:
-    try:
-        zarr.create_group(store, path=name, attributes=attributes)
-    except ContainsGroupError:  # made before, or by another driver with the same bytes
-        return
+        self._disk.ensure_array(
+            f"record/{point.id}",
+            shape=(CAPACITY, times, len(self.fields)),
+            chunks=(length, times, len(self.fields)),
+            dtype="float64",
+            dimension_names=("replicate", "time", "field"),
+            attributes=attributes,
+        )

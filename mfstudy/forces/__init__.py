@@ -1,0 +1,1 @@
+"""Sums over sources: what particles, quadrature nodes and tracers feel."""

@@ -1,0 +1,280 @@
+"""rho^t by pushing quadrature nodes of rho_in along the characteristics of the mean field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfstudy.ensemble import Ensemble, Floats, State
+from mfstudy.forces.chemical import gradient_supremum
+from mfstudy.forces.fourier import Lattice, Modes, OutOfDomainError
+from mfstudy.integrate import ORDERS, Time, trajectory
+from mfstudy.laws import InitialLaw
+from mfstudy.meanfield import Snapshot, UnreachableError
+from mfstudy.references import Shared
+from mfstudy.systems import Dynamics, Parts, System, is_stepped
+
+#: Nodes along each position axis and each velocity axis, coarse to fine; the field varies more along positions.
+LEVELS = (
+    *((6, 2), (10, 3), (14, 4), (18, 5), (24, 6), (32, 8), (48, 12), (64, 16), (96, 24), (128, 32)),
+    *((192, 48), (256, 64), (384, 96)),
+)
+#: The error of a step, relative to the distance to half the step: 2^p / (2^p - 1), and more before the order sets in.
+HALVING = 1.25
+#: Most nodes of a rule: what a minute on one core pushes in d = 3.
+MOST_NODES = 4e5
+#: Where no tolerance is given: what is refused, and what is aimed at, by dimension.
+LIMIT, AIM = 1e-3, {1: 1e-10, 2: 1e-7, 3: 1e-4}
+
+
+@dataclass(frozen=True)
+class Characteristics:
+    """The mean field is the same system with a quadrature rule in place of the sample.
+
+    Weighted Gauss nodes of rho_in are pushed with the same force and the same steps as particles. The flow is smooth,
+    so that integrals over rho_in converge spectrally. The field is stored, evaluation by evaluation; tracers that it
+    drives are i.i.d. samples of rho^t, or, from the particles' own start, the coupled particles of Sznitman.
+
+    The error is measured as the root mean square distance between nodes pushed by the field of one resolution and of
+    the next finer, a bound on W_2 of the coarser; likewise for a step of half the length. The finer is used.
+
+    Parameters
+    ----------
+    tolerance : float, optional
+        Largest error in W_2 up to the last save time; dimensionless. By default the nodes are refined to 1e-10, 1e-7,
+        1e-4 in d = 1, 2, 3, and an error above 1e-3 is refused.
+    """
+
+    scheme: ClassVar[int] = 1
+    shares: ClassVar[bool] = True
+
+    tolerance: float | None = field(default=None, metadata={"above": 0, "below": 1, "unit": "dimensionless"})
+
+    def admit(self, system: System, law: InitialLaw, time: Time) -> None:
+        """Refuse systems that are not stepped."""
+        del law, time
+        if not is_stepped(system):
+            raise ValueError(f"the system {type(system).__name__} has a closed flow; allowed: exact")
+
+    def solve(self, system: System, law: InitialLaw, time: Time) -> Shared:
+        """Return the field at every evaluation, the memory after every step, nodes and errors at the save times."""
+        assert is_stepped(system)
+        dynamics = system.dynamics(law, time.horizon, None)
+        d = len(law.mean) // 2
+        tolerance = self.tolerance or LIMIT
+        force = dynamics.error * np.asarray(time.save) * max(1.0, time.horizon)
+        if force.max() > 0.2 * tolerance:
+            raise UnreachableError(
+                f"reference: the force itself leaves an error of {force.max():.1e}, too much for the tolerance"
+                f" {tolerance:.1e}; a tolerance of {_rounded_up(5.1 * float(force.max()))} would do"
+            )
+        try:
+            coarse, fine, spacing = _refined(dynamics, law, time, tolerance, self.tolerance or AIM[d])
+            halved = _push(dynamics, coarse.nodes, time.every(2), keep_fields=False)
+        except OutOfDomainError as error:
+            raise UnreachableError(f"reference: a node of its rule has left the box of the force: {error}") from None
+        stepping = HALVING * _distance(coarse.saved, halved.saved, coarse.weights)
+        if not np.isfinite(stepping).all():
+            raise UnreachableError(f"reference: the step {time.step:g} is too long, its nodes are not finite")
+        if stepping.max() > 0.4 * tolerance:
+            wanted = _smaller_step(time, float(stepping.max()) / (0.4 * tolerance))
+            looser = _rounded_up(2.6 * float(stepping.max()))
+            raise UnreachableError(
+                f"reference: the step {time.step:g} leaves an error of {stepping.max():.1e}, too much for the tolerance"
+                f" {tolerance:.1e}; a step of {wanted} would do, or a tolerance of {looser}"
+            )
+        signal = [
+            _slope(dynamics, fine, coarse, step, step)
+            + HALVING * _slope(dynamics, coarse, halved, step, 2 * step)
+            + dynamics.slope_error * t
+            for step, t in zip(time.steps, time.save, strict=True)
+        ]
+        return {
+            "field": np.stack(fine.fields) if fine.fields else np.zeros((0, 1)),
+            "memory": np.stack(fine.memories) if fine.memories else np.zeros((0, 1)),
+            "points": np.stack(fine.saved),
+            "weights": fine.weights,
+            "errors": np.stack([spacing, stepping, force, signal], axis=1),
+        }
+
+    def restore(self, system: System, law: InitialLaw, time: Time, shared: Shared) -> _Driven:
+        """Return the mean field of a stored field."""
+        assert is_stepped(system)
+        return _Driven(system.dynamics(law, time.horizon, None), law, time, shared)
+
+
+@dataclass(frozen=True, eq=False)
+class _Driven:
+    """A stored mean field and the particles that it drives; implements `mfstudy.meanfield.MeanField`."""
+
+    dynamics: Dynamics
+    law: InitialLaw
+    time: Time
+    shared: Shared
+
+    @property
+    def valid_until(self) -> float:
+        """The last save time: the errors are measured up to it."""
+        return self.time.horizon
+
+    @property
+    def lattice(self) -> Lattice | None:
+        """The lattice of the memory."""
+        return self.dynamics.lattice
+
+    def at(self, index: int) -> Snapshot:
+        """Return rho^t, whose first moments are those of the nodes."""
+        mean, covariance = self._moments[index]
+        errors = self.shared["errors"][: index + 1].max(axis=0)  # up to now: maxima over time are compared with them
+
+        def sample(rng: np.random.Generator, m: int) -> Floats:
+            return self._pushed(self.law.sample(rng, m), self.time.steps[index]).points
+
+        return Snapshot(sample, float(errors[:3].sum()), float(errors[3]), None, mean, covariance)
+
+    @cached_property
+    def _moments(self) -> list[tuple[Floats, Floats]]:
+        """Mean and covariance at each save time."""
+        weights = self.shared["weights"]
+        means = [weights @ points for points in self.shared["points"]]
+        return [
+            (mean, (points - mean).T @ (weights[:, None] * (points - mean)))
+            for mean, points in zip(means, self.shared["points"], strict=True)
+        ]
+
+    def tracers(self, start: Ensemble) -> Iterator[State]:
+        """Yield particles that start somewhere and feel the mean field alone."""
+        return _drive(self.dynamics, start, self.time, self.shared["field"])
+
+    def memory(self, step: int) -> Modes | None:
+        """Return the modes of the mean field's memory after a step."""
+        return self.shared["memory"][step] if len(self.shared["memory"]) else None
+
+    def _pushed(self, start: Ensemble, steps: int) -> Ensemble:
+        for step, state in enumerate(self.tracers(start)):
+            if step == steps:
+                return state.ensemble
+        raise AssertionError("a save time is beyond the trajectory")
+
+
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    """A rule pushed to the horizon."""
+
+    nodes: Ensemble
+    fields: list[NDArray[Any]]
+    memories: list[Modes]
+    saved: list[Floats]
+
+    @property
+    def weights(self) -> Floats:
+        assert self.nodes.weights is not None
+        return self.nodes.weights
+
+
+def _refined(
+    dynamics: Dynamics, law: InitialLaw, time: Time, tolerance: float, aim: float
+) -> tuple[_Solution, _Solution, Floats]:
+    """Return the first two consecutive resolutions that agree to an aim, and their distance at the save times.
+
+    Where the largest rule does not reach the aim, the tolerance will do.
+
+    Raises
+    ------
+    UnreachableError
+        If the largest rule does not.
+    """
+    coarse = fine = None
+    spacing = np.full(len(time.save), math.inf)
+    for level in LEVELS:
+        nodes = _nodes(law, level)
+        if nodes is None:
+            break
+        coarse, fine = fine, _push(dynamics, nodes, time)
+        if coarse is not None:
+            driven, marks = enumerate(_drive(dynamics, fine.nodes, time, coarse.fields)), set(time.steps)
+            pushed = [state.ensemble.points for step, state in driven if step in marks]
+            coarse.fields.clear()
+            spacing = _distance(fine.saved, pushed, fine.weights)
+            if not spacing.max() > 0.4 * aim:  # also where it is not a number: the step is too long then
+                break
+    if coarse is None or fine is None:
+        raise UnreachableError(f"reference: two rules of nodes need more than {MOST_NODES:g} nodes in this dimension")
+    if spacing.max() > 0.4 * tolerance:
+        count, looser = fine.nodes.size, _rounded_up(2.6 * float(spacing.max()))
+        raise UnreachableError(
+            f"reference: with {count} nodes its error is {spacing.max():.1e}, too much for the tolerance"
+            f" {tolerance:.1e}; a tolerance of {looser} or an earlier last save time would do"
+        )
+    return coarse, fine, spacing
+
+
+def _slope(dynamics: Dynamics, one: _Solution, other: _Solution, step: int, other_step: int) -> float:
+    """Return the supremum of the difference of two solutions' grad psi, each after its steps."""
+    if not one.memories or dynamics.lattice is None:
+        return 0.0
+    return gradient_supremum(dynamics.lattice, one.memories[step] - other.memories[other_step]).value
+
+
+def _nodes(law: InitialLaw, level: tuple[int, int]) -> Ensemble | None:
+    """Return a rule, None if it is too large; without nodes outside the box, whose weights vanish."""
+    nodes = law.nodes(*level)
+    if nodes.size > MOST_NODES:
+        return None
+    box = law.box(1e-24)
+    inside = np.all((nodes.points >= box[:, 0]) & (nodes.points <= box[:, 1]), axis=1)
+    return nodes.taken(inside)
+
+
+def _push(dynamics: Dynamics, nodes: Ensemble, time: Time, keep_fields: bool = True) -> _Solution:
+    """Push a rule with its own field."""
+    marks = set(time.steps)
+    fields: list[NDArray[Any]] = []
+    memories: list[Modes] = []
+    saved = []
+
+    def rate(state: State) -> State:
+        parts = dynamics.source(state)
+        if keep_fields:
+            fields.append(parts.field)
+        return dynamics.rates(state, parts)
+
+    for step, state in enumerate(trajectory(rate, dynamics.start(nodes), dynamics.decay, time)):
+        if state.memory is not None:
+            memories.append(state.memory)
+        if step in marks:
+            saved.append(state.ensemble.points)
+    return _Solution(nodes, fields, memories, saved)
+
+
+def _drive(
+    dynamics: Dynamics, start: Ensemble, time: Time, fields: NDArray[Any] | list[NDArray[Any]]
+) -> Iterator[State]:
+    """Yield particles of weight 0 in the system that has made the fields."""
+    stored = iter(fields)
+    return trajectory(lambda state: dynamics.rates(state, Parts(next(stored))), State(start), None, time)
+
+
+def _distance(some: list[Floats], others: list[Floats], weights: Floats) -> Floats:
+    """Return the root mean square distance at each save time."""
+    return np.asarray([math.sqrt(weights @ np.sum((a - b) ** 2, axis=1)) for a, b in zip(some, others, strict=True)])
+
+
+def _smaller_step(time: Time, factor: float) -> str:
+    """Return a step that lowers the error by a factor."""
+    assert time.step is not None
+    # One order less than in theory: a signal that starts from 0 has an initial layer.
+    return time.divisor(time.step / factor ** (1 / (ORDERS[time.stepper] - 1)))
+
+
+def _rounded_up(number: float) -> str:
+    """Return a number to one digit, not less than it."""
+    power = math.floor(math.log10(number))
+    digit = math.ceil(number / 10.0**power * (1 - 1e-12))
+    return f"{digit}e{power:+03d}" if digit < 10 else f"1e{power + 1:+03d}"
