@@ -234,6 +234,8 @@ class Results:
         known = list(dict.fromkeys(word for q in self.quantities for word in (q.observable, q.name)))
         named = [q for q in self.quantities if observable in (q.observable, q.name)]
         found = [q for q in named if p in (None, q.p)]
+        if not named and any(observable == table["label"] for table in self._attributes["observables"]):
+            raise InputError(f"observable: '{observable}' has checks and no rate; allowed: {', '.join(known)}")
         if not named:
             raise InputError(
                 f"observable: unknown '{observable}'; allowed: {', '.join(known)}{nearest(observable, known)}"
@@ -290,7 +292,7 @@ class Results:
 
     def fit_of(self, quantity: Quantity, time: int = -1) -> Fit:
         """Infer the rate of a quantity; as `fit`."""
-        if not -len(self.times) <= time < len(self.times):
+        if not isinstance(time, int) or not -len(self.times) <= time < len(self.times):
             raise InputError(f"time: index {time} is not allowed; allowed: 0 to {len(self.times) - 1}, or -1")
         values = self.values(quantity, "estimate", time)
         values[np.isin(self.sizes, self.excluded(quantity, time))] = np.nan

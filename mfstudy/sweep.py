@@ -120,7 +120,7 @@ def run(
     check(on, workers, part)
     study = study if isinstance(study, Study) else load(study)
     path = Path(store or f"{study.name}.mfstudy")
-    fresh = not path.exists()
+    fresh = not os.path.exists(path)  # False, and no error, for names too long for a file
     try:
         target = Store.create(path, study)
     except OSError as error:

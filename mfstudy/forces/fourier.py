@@ -242,16 +242,23 @@ def spectrum(
         if error <= tolerance:
             break
     else:
-        box = " x ".join(f"{length:.3g}" for length in region.lengths)
-        torus = " x ".join(f"{length:.3g}" for length in least_period)
-        raise ValueError(
-            f"system: a box of {box} for the particles (and {torus} for their signal) is too large for the force's"
-            f" range: with {most_modes} modes an axis the error is {error:.1e}; allowed: {tolerance:.0e}, so a smaller"
-            " support, an earlier last save time, less diffusion or a longer range"
-        )
+        raise _too_large(region, least_period, most_modes, error, tolerance)
     centre = tuple(0.5 * (low + high) for low, high in zip(region.low, region.high, strict=True))
     lattice = Lattice(centre, tuple(map(float, period)), tuple(map(int, shape)))
     return Spectrum(lattice, _middle(coefficients, lattice.shape), float(error))
+
+
+def _too_large(
+    region: Region, least_period: tuple[float, ...], most_modes: int, error: float, tolerance: float
+) -> ValueError:
+    """Say why no lattice carries a kernel."""
+    box = " x ".join(f"{length:.3g}" for length in region.lengths)
+    torus = " x ".join(f"{length:.3g}" for length in least_period)
+    return ValueError(
+        f"system: a box of {box} for the particles (and {torus} for their signal) is too large for the force's"
+        f" range: with {most_modes} modes an axis the error is {error:.1e}; allowed: {tolerance:.0e}, so a smaller"
+        " support, an earlier last save time, less diffusion or a longer range"
+    )
 
 
 def _windowed(

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
 from scipy.linalg import expm
 
-from mfstudy.ensemble import Ensemble
+from mfstudy.ensemble import Ensemble, Phase
 from mfstudy.external import External
 from mfstudy.forces import chemical
 from mfstudy.forces.chemical import Signal
@@ -33,7 +33,7 @@ from mfstudy.forces.sums import (
     fourier_sum,
 )
 from mfstudy.laws import InitialLaw
-from mfstudy.systems import Budget
+from mfstudy.systems import Budget, Dynamics
 from mfstudy.systems._bound import Bound, Medium
 
 #: Probability that one particle of an unbounded law starts outside the box that its force is built for: below 1e-12 in
@@ -143,15 +143,46 @@ class Pairwise:
         fourier = self.constant is None or self.signal is not None
         return Budget(grid * fourier + each * size, 5e2 * size + {1: 1e6, 2: 1e8, 3: 5e8}[dim] * fourier)
 
-    def on(self, law: InitialLaw, horizon: float, size: int | None, tolerance: float | None = None) -> Bound:
+    def on(self, law: InitialLaw, horizon: float, size: int | None) -> Bound:
         """Return the equations of motion for `size` particles of a law, None for a quadrature rule."""
-        d = len(law.mean) // 2
-        few = self.signal is None and size is not None and size <= CROSSOVER[d]
-        return _bound(self, law, horizon, few, TOLERANCE[d] if tolerance is None else tolerance)
+        few = self.signal is None and size is not None and size <= CROSSOVER[len(law.mean) // 2]
+        return _bound(self, law, horizon, few)
+
+
+class PairwiseSystem:
+    """What systems of pairwise forces offer alike; a component adds `dim` and its force, `_pairs`."""
+
+    dim: int
+
+    @cached_property
+    def _pairs(self) -> Pairwise:
+        raise NotImplementedError
+
+    @property
+    def phase(self) -> Phase:
+        """Positions and velocities in R^dim."""
+        return Phase(position=self.dim, velocity=self.dim)
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """Return "signal" where there is one."""
+        return frozenset({"signal"}) if self._pairs.signal else frozenset()
+
+    def budget(self, size: int) -> Budget:
+        """Predict one evaluation for N particles."""
+        return self._pairs.budget(size, self.dim)
+
+    def admit(self, law: InitialLaw, horizon: float) -> None:
+        """Refuse laws whose particles no box holds, and forces that no lattice carries."""
+        self._pairs.admit(law, horizon)
+
+    def dynamics(self, law: InitialLaw, horizon: float, size: int | None) -> Dynamics:
+        """Return the equations of motion for `size` particles of a law up to a horizon, None for a quadrature rule."""
+        return self._pairs.on(law, horizon, size)
 
 
 @lru_cache(maxsize=4)
-def _bound(pairs: Pairwise, law: InitialLaw, horizon: float, few: bool, tolerance: float) -> Bound:
+def _bound(pairs: Pairwise, law: InitialLaw, horizon: float, few: bool) -> Bound:
     """Choose the sums; kept, because spectra and plans of transforms are reused by every replicate."""
     d, signal = len(law.mean) // 2, pairs.signal
     if pairs.constant is not None and signal is None:
@@ -164,7 +195,7 @@ def _bound(pairs: Pairwise, law: InitialLaw, horizon: float, few: bool, toleranc
         least = signal.reach(region, horizon)
         most = math.pi * chemical.MOST_MODES[d] / max(least)
         wavenumber = max(min(signal.wavenumber, most), signal.start_wavenumber)
-    found = _found(pairs.profile, region, tolerance, least, wavenumber)
+    found = _found(pairs.profile, region, least, wavenumber)
     medium = None if signal is None else Medium(pairs.eta, signal, found.lattice)
     if signal is not None and medium is not None and medium.edge < signal.start_wavenumber:
         raise ValueError(
@@ -181,10 +212,10 @@ def _bound(pairs: Pairwise, law: InitialLaw, horizon: float, few: bool, toleranc
     return Bound(pairs, sums, medium, _force_error(pairs, sums, region, law, horizon))
 
 
-def _found(profile: Profile, region: Region, tolerance: float, least: tuple[float, ...], wavenumber: float) -> Spectrum:
+def _found(profile: Profile, region: Region, least: tuple[float, ...], wavenumber: float) -> Spectrum:
     """Return the spectrum of the best tolerance that a lattice carries; in a large box a looser one has to do."""
-    most = MOST_MODES[len(least)]
-    *others, last = [factor * tolerance for factor in RELAXED if factor * tolerance <= LOOSEST]
+    most, best = MOST_MODES[len(least)], TOLERANCE[len(least)]
+    *others, last = [factor * best for factor in RELAXED if factor * best <= LOOSEST]
     for wanted in others:
         with contextlib.suppress(ValueError):  # where this one is not reached
             return spectrum(profile, region, wanted, least, wavenumber, most)

@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
-from mfstudy.ensemble import Floats, Phase
+from mfstudy.ensemble import Floats
 from mfstudy.external import External
 from mfstudy.forces.chemical import Signal
-from mfstudy.laws import InitialLaw
-from mfstudy.systems import Budget, Dynamics
-from mfstudy.systems._pairwise import Pairwise
+from mfstudy.systems._pairwise import Pairwise, PairwiseSystem
 
 
 @dataclass(frozen=True)
-class Flocking:
+class Flocking(PairwiseSystem):
     """Cells that align and follow a signal which they emit.
 
     R. Natalini and T. Paul, "The mean-field limit for hybrid models of collective motions with chemotaxis", (1):
@@ -82,11 +80,6 @@ class Flocking:
                 return f"{key} = {getattr(self, key):g}"
         return "the other keys of the signal"
 
-    @property
-    def phase(self) -> Phase:
-        """Positions and velocities in R^dim."""
-        return Phase(position=self.dim, velocity=self.dim)
-
     @cached_property
     def _pairs(self) -> Pairwise:
         return Pairwise(
@@ -111,23 +104,6 @@ class Flocking:
             self.signal_width,
             self.signal_centre or (0.0,) * self.dim,
         )
-
-    @property
-    def roles(self) -> frozenset[str]:
-        """Return "signal" where the keys of the signal are given."""
-        return frozenset({"signal"}) if self._signal else frozenset()
-
-    def budget(self, size: int) -> Budget:
-        """Predict one evaluation for N particles."""
-        return self._pairs.budget(size, self.dim)
-
-    def admit(self, law: InitialLaw, horizon: float) -> None:
-        """Refuse laws whose particles no box holds."""
-        self._pairs.admit(law, horizon)
-
-    def dynamics(self, law: InitialLaw, horizon: float, size: int | None) -> Dynamics:
-        """Return the equations of motion for `size` particles of a law up to a horizon."""
-        return self._pairs.on(law, horizon, size)
 
 
 @dataclass(frozen=True)

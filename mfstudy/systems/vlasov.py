@@ -8,16 +8,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from mfstudy.ensemble import Floats, Phase
+from mfstudy.ensemble import Floats
 from mfstudy.external import External
 from mfstudy.kernels import Kernel
-from mfstudy.laws import InitialLaw
-from mfstudy.systems import Budget, Dynamics
-from mfstudy.systems._pairwise import Pairwise
+from mfstudy.systems._pairwise import Pairwise, PairwiseSystem
 
 
 @dataclass(frozen=True)
-class Vlasov:
+class Vlasov(PairwiseSystem):
     """dx_i = v_i, dv_i = -(1/N) sum_j grad K(x_i - x_j) + F(x_i).
 
     R. L. Dobrushin, Funct. Anal. Appl. 13 (1979); M. Iacobelli, "Kinetic Wasserstein distances", (1.1).
@@ -38,11 +36,6 @@ class Vlasov:
     kernel: Kernel = field(metadata={"component": "kernels"})
     external: External | None = field(default=None, metadata={"component": "external"})
 
-    @property
-    def phase(self) -> Phase:
-        """Positions and velocities in R^dim."""
-        return Phase(position=self.dim, velocity=self.dim)
-
     @cached_property
     def _pairs(self) -> Pairwise:
         slope = float(self.kernel.slope(np.zeros(1))[0])
@@ -54,23 +47,6 @@ class Vlasov:
             potential=_Potential(self.kernel),
             external=self.external,
         )
-
-    @property
-    def roles(self) -> frozenset[str]:
-        """Nothing beyond particles."""
-        return frozenset()
-
-    def budget(self, size: int) -> Budget:
-        """Predict one evaluation for N particles."""
-        return self._pairs.budget(size, self.dim)
-
-    def admit(self, law: InitialLaw, horizon: float) -> None:
-        """Refuse laws whose particles no box holds."""
-        self._pairs.admit(law, horizon)
-
-    def dynamics(self, law: InitialLaw, horizon: float, size: int | None) -> Dynamics:
-        """Return the equations of motion for `size` particles of a law up to a horizon."""
-        return self._pairs.on(law, horizon, size)
 
 
 @dataclass(frozen=True)
