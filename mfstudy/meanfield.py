@@ -10,6 +10,8 @@ import numpy as np
 
 from mfstudy.ensemble import Ensemble, Floats, State
 from mfstudy.forces.fourier import Lattice, Modes
+from mfstudy.laws import InitialLaw
+from mfstudy.transport.sampling import spread
 
 
 class UnreachableError(RuntimeError):
@@ -32,6 +34,11 @@ class Snapshot:
         In D = 1: u in (0, 1) -> F^{-1}(u), vectorised.
     mean : (D,) array, optional
     covariance : (D, D) array, optional
+    stratified : callable, optional
+        stratified(rng, m) -> (m, D) points whose empirical measure has rho^t as expectation, spread more evenly than
+        i.i.d. ones.
+    upper_quantile : callable, optional
+        In D = 1: u in (0, 1) -> F^{-1}(1 - u), exact in a heavy right tail.
     """
 
     sample: Callable[[np.random.Generator, int], Floats]
@@ -40,6 +47,25 @@ class Snapshot:
     quantile: Callable[[Floats], Floats] | None = None
     mean: Floats | None = None
     covariance: Floats | None = None
+    stratified: Callable[[np.random.Generator, int], Floats] | None = None
+    upper_quantile: Callable[[Floats], Floats] | None = None
+
+
+def evenly(law: InitialLaw, rng: np.random.Generator, count: int) -> Ensemble:
+    """Draw a start whose empirical measure has the law as expectation, spread more evenly than i.i.d. particles.
+
+    A law that has a method ``stratified(rng, m)``, returning (m, D) points, is drawn by it: with the exact masses
+    of its components.
+    """
+
+    def independent(rng: np.random.Generator, m: int) -> Floats:
+        return law.sample(rng, m).points
+
+    points = spread(getattr(law, "stratified", independent), rng, count)
+    kind = law.sample(np.random.default_rng(0), 1)
+    split = 0 if kind.position is None else kind.position.shape[1]
+    position, velocity = points[:, :split], points[:, split:]
+    return Ensemble(position if kind.position is not None else None, velocity if kind.velocity is not None else None)
 
 
 class MeanField(Protocol):

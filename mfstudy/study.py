@@ -22,7 +22,7 @@ from mfstudy.meanfield import MeanField
 from mfstudy.observables import ROLES, Observable
 from mfstudy.references import Reference, Shared
 from mfstudy.systems import Dynamics, System, is_flow, is_stepped
-from mfstudy.transport.discrete import MEMORY
+from mfstudy.transport.bracket import MEMORY
 
 SCHEMA = 1
 #: Version of the numerics that no component owns: streams, their addresses, the order of draws.

@@ -44,7 +44,7 @@ HOMES = {
     "jinja2": {"report"},
     "ot": {"transport"},
     "threadpoolctl": {"replicate"},
-    "numba": {"forces"},
+    "numba": {"forces", "transport"},
     "finufft": {"forces"},
 }
 

@@ -81,6 +81,55 @@ def test_samples_fill_the_boxes_uniformly_and_in_proportion():
         assert np.abs(correlation).max() < Z / math.sqrt(counts[k])
 
 
+@pytest.mark.parametrize("m", [1, 2, 7, 10, 1000])
+def test_stratified_samples_have_the_masses_up_to_rounding(m):
+    bound, rng, repeats = law(True), np.random.default_rng(26), 2000
+    expected = m * np.array(MASSES)
+
+    def counts(points):
+        nearest = np.argmin(np.linalg.norm(points[:, None, :2] - np.array(CENTRES), axis=2), axis=1)
+        return np.bincount(nearest, minlength=3)
+
+    seen = np.array([counts(bound.stratified(rng, m)) for _ in range(repeats)])
+    assert np.all(seen.sum(axis=1) == m)
+    assert np.all((seen >= np.floor(expected + 1e-9)) & (seen <= np.ceil(expected - 1e-9)))
+    # E rho_M = rho: each count has the right mean; the fraction of the sets with the larger one is binomial.
+    fraction = expected - np.floor(expected + 1e-9)
+    sigma = np.sqrt(np.abs(fraction * (1 - fraction)) / repeats)
+    assert np.all(np.abs(seen.mean(axis=0) - expected) <= Z * sigma + 1e-9)
+    independent = np.array([counts(bound.sample(rng, m).points) for _ in range(200)])
+    assert m == 1 or not np.all(np.abs(independent - expected) < 1)
+
+
+def test_stratified_samples_are_uniform_in_their_boxes_and_reproducible():
+    bound = law(True)
+    points = bound.stratified(np.random.default_rng(27), SAMPLES)
+    assert points.shape == (SAMPLES, 4)
+    assert np.array_equal(points, bound.stratified(np.random.default_rng(27), SAMPLES))
+    parts = np.split(points, np.cumsum(np.round(SAMPLES * np.array(MASSES)).astype(int))[:-1])
+    for part, box in zip(parts, boxes(True), strict=True):
+        for values, (low, high) in zip(part.T, box, strict=True):
+            assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > P_VALUE
+        assert np.abs(np.corrcoef(part.T) - np.eye(4)).max() < Z / math.sqrt(len(part))
+    for m in (0, 2.5, True):
+        with pytest.raises(ValueError, match=r"\Am: .*; allowed: an integer >= 1\Z"):
+            bound.stratified(np.random.default_rng(0), m)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5, 1 - 2.0**-53])
+def test_stratified_samples_at_the_ends_of_the_offset(offset):
+    class Fixed(np.random.Generator):
+        def random(self):
+            return offset
+
+    equal = Clusters(tuple((float(2 * k),) for k in range(7)), 0.5).on(Phase(1, 0))
+    for m in (1, 6, 7, 8, 10**6):
+        points = equal.stratified(Fixed(np.random.PCG64(0)), m)[:, 0]
+        counts = np.bincount(np.rint(points / 2).astype(int), minlength=7)
+        assert counts.sum() == m
+        assert np.all(np.abs(counts - m / 7) < 1 + 1e-9)
+
+
 def test_the_stream_draws_components_then_positions_then_velocities():
     sample = law(True).sample(np.random.default_rng(22), 30)
     rng = np.random.default_rng(22)

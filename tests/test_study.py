@@ -17,6 +17,8 @@ GOLDEN = {
     "flocking-2d": "ffedbeb3d570837d8fe9f09fa6a515d88f6f3718af6d26637aabf790233b9557",
     "flocking-3d": "85df2f5b5a1097d27254b22b24000e9fb6caaf840b9d2fe731fe8f8c5f9fdca5",
     "flocking-chemotaxis-off": "91c822c06e69927ef9ccb4ee1fef8c0d1536156443787d14c18b80929f2c8aa0",
+    "iid-clusters": "d62b17f6ab1dd3f0f9a8abe594a4ec0d66d6b27b42cb98f3b3241d68c8b022d5",
+    "iid-clusters-d4": "38217e14ca56ded038e21a71fefaf0fb25959107adb966e182bc14a571cda3f0",
     "iid-d4": "d9d596baf72f79e0c35d757f149ac45cb547eeb094d33f952af0b3abf2350081",
     "iid-d6": "18e62cfc4aa2290fea828bfd22bd88e4fc7603ed75f7293337c9cc0b3b3b9ecc",
     "iid-line": "5921fc7edf04f4ee57d2dd37723bbc6a0429bb96cbc9f9aaca17787930aae3be",

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from mfstudy.ensemble import Measure
 from mfstudy.transport.bracket import Bracket
-from mfstudy.transport.semidiscrete import Sampler
+from mfstudy.transport.sampling import Sampler
 from mfstudy.transport.wasserstein import Law
 
 

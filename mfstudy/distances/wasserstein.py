@@ -8,9 +8,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mfstudy.distances._reference import error_of, widened
 from mfstudy.ensemble import Measure
 from mfstudy.transport.bracket import Bracket
-from mfstudy.transport.semidiscrete import Sampler
+from mfstudy.transport.sampling import Sampler
 from mfstudy.transport.wasserstein import Law, wasserstein
 
 
@@ -44,18 +45,19 @@ class Wasserstein:
         rng : numpy.random.Generator
             Draws the reference.
         cost : str
-            Ground metric d; "euclidean" is the only one.
+            Ground cost, "euclidean" or "kinetic".
 
         Returns
         -------
         Bracket
+            Its ends include the error of the reference.
 
         Raises
         ------
         ValueError, UncertifiedError
             As in ``mfstudy.wasserstein``.
         """
-        return wasserstein(
+        bracket = wasserstein(
             measure.points,
             reference,
             p,
@@ -65,3 +67,6 @@ class Wasserstein:
             precision=precision,
             seed=rng,
         )
+        # |x - y|^p + |v - w|^p <= 2^(1 - p/2) |z - z'|^p for p < 2: the reference's error in W_2, in this distance.
+        factor = 2 ** (1 / p - 0.5) if cost == "kinetic" and p < 2 else 1.0
+        return widened(bracket, factor * error_of(reference))

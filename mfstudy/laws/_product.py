@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from scipy.special import roots_legendre
 
 from mfstudy.checks import as_probabilities, check_above, check_count, check_probability
 from mfstudy.ensemble import Ensemble, Floats
@@ -268,3 +269,9 @@ def product_rule(rules: Sequence[Rule]) -> Rule:
         points = np.hstack([slow, fast])
         weights = np.outer(weights, more_weights).ravel()
     return points, weights
+
+
+def quantile_rule(quantile: Callable[[Floats], Floats], level: int) -> Rule:
+    """Return F^{-1} of the Gauss-Legendre nodes on (0, 1), (level,), and their weights: for laws with few moments."""
+    points, weights = roots_legendre(level)
+    return quantile((1 + points) / 2), weights / weights.sum()

@@ -124,11 +124,32 @@ class _Mixture:
     def sample(self, rng: np.random.Generator, n: int) -> Ensemble:
         """Return n i.i.d. particles; the components are drawn first, then positions, then velocities."""
         check_count("n", n)
-        chosen = np.searchsorted(np.cumsum(self.masses)[:-1], rng.random(n), side="right")
+        return self._placed(rng, np.searchsorted(np.cumsum(self.masses)[:-1], rng.random(n), side="right"))
+
+    def _placed(self, rng: np.random.Generator, chosen: NDArray[np.intp]) -> Ensemble:
+        """Draw a particle from each chosen component, positions before velocities."""
         return Ensemble(
             _scattered(rng, [law.position for law in self.laws], chosen),
             _scattered(rng, [law.velocity for law in self.laws], chosen),
         )
+
+    def stratified(self, rng: np.random.Generator, m: int) -> Floats:
+        """Return m points of rho, (m, D), whose counts in the components are the exact masses up to rounding.
+
+        Component k has floor(m m_k) or ceil(m m_k) points, by systematic sampling with one uniform offset (Madow, Ann.
+        Math. Statist. 20, 1949), and they are i.i.d. within it; component by component, not shuffled. So the masses are
+        wrong by at most one point per component, where i.i.d. points miss by about (m m_k (1 - m_k))^{1/2}. The points
+        are dependent, but their empirical measure rho_M has E rho_M = rho, which is all that the two ends of a
+        transport bracket need to be bounds in the mean; two calls are independent of each other.
+
+        Raises
+        ------
+        ValueError
+            If m is not an integer >= 1.
+        """
+        check_count("m", m)
+        cuts = np.minimum(np.floor(m * np.cumsum(self.masses)[:-1] + rng.random()), m).astype(np.intp)
+        return self._placed(rng, np.repeat(np.arange(len(self.laws)), np.diff(cuts, prepend=0, append=m))).points
 
     def nodes(self, level: int, velocity_level: int | None = None) -> Ensemble:
         """Return a tensor Gauss-Legendre rule on each box, K times as many nodes as on one box."""

@@ -16,7 +16,7 @@ from mfstudy.forces.chemical import gradient_supremum
 from mfstudy.forces.fourier import Lattice, Modes, OutOfDomainError
 from mfstudy.integrate import ORDERS, Time, trajectory
 from mfstudy.laws import InitialLaw
-from mfstudy.meanfield import Snapshot, UnreachableError
+from mfstudy.meanfield import Snapshot, UnreachableError, evenly
 from mfstudy.references import Shared
 from mfstudy.systems import Dynamics, Parts, System, is_stepped
 
@@ -136,7 +136,10 @@ class _Driven:
         def sample(rng: np.random.Generator, m: int) -> Floats:
             return self._pushed(self.law.sample(rng, m), self.time.steps[index]).points
 
-        return Snapshot(sample, float(errors[:3].sum()), float(errors[3]), None, mean, covariance)
+        def stratified(rng: np.random.Generator, m: int) -> Floats:
+            return self._pushed(evenly(self.law, rng, m), self.time.steps[index]).points
+
+        return Snapshot(sample, float(errors[:3].sum()), float(errors[3]), None, mean, covariance, stratified)
 
     @cached_property
     def _moments(self) -> list[tuple[Floats, Floats]]:

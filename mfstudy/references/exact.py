@@ -12,7 +12,7 @@ import numpy as np
 from mfstudy.ensemble import Ensemble, Floats, State
 from mfstudy.integrate import Time, motion
 from mfstudy.laws import InitialLaw
-from mfstudy.meanfield import Snapshot
+from mfstudy.meanfield import Snapshot, evenly
 from mfstudy.references import Shared
 from mfstudy.systems import Flow, System, is_flow
 
@@ -34,12 +34,18 @@ class _Pushed:
         def sample(rng: np.random.Generator, m: int) -> Floats:
             return self.system.advance(law.sample(rng, m), 0.0, self.time.save[index]).points
 
+        def stratified(rng: np.random.Generator, m: int) -> Floats:
+            return self.system.advance(evenly(law, rng, m), 0.0, self.time.save[index]).points
+
+        on_the_line = still and len(law.mean) == 1
         return Snapshot(
             sample=sample,
             error=0.0,
-            quantile=law.quantile if still and len(law.mean) == 1 else None,
+            quantile=law.quantile if on_the_line else None,
             mean=law.mean if still else None,
             covariance=law.covariance if still else None,
+            stratified=stratified,
+            upper_quantile=getattr(law, "upper_quantile", None) if on_the_line else None,
         )
 
     def tracers(self, start: Ensemble) -> Iterator[State]:

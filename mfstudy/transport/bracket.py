@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MEMORY = 2 * 2**30  # bytes, the budget of a transport problem when none is given
+
 
 class UncertifiedError(RuntimeError):
     """A solver's certificate misses its threshold: a distance without a certificate is never a number."""

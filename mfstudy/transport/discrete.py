@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from mfstudy.ensemble import Floats
-from mfstudy.transport.bracket import UncertifiedError
+from mfstudy.transport.bracket import MEMORY, UncertifiedError
 
 CERTIFICATE = 1e-9  # largest relative residual that still counts as solved
 ITERATIONS = 10**9  # of the network simplex; its default of 1e5 stops short without an error
 FLOOR = 1e-5  # part of the largest pair cost below which double precision cannot certify a cost to 1e-9
 SWEEPS = 16  # of dual centring: measured, the midpoint moves by less than 0.03 % after them
-MEMORY = 2 * 2**30  # bytes, the budget when none is given
 BYTES = 52  # per pair; measured peak of a solve 49 (POT's graph and plan, the costs twice)
 LARGE = 20  # binary exponent of the largest cost given to the simplex
 
 Flags = NDArray[np.bool_]
-Period = float | Sequence[float | None] | None
 
 
 @dataclass(frozen=True)
@@ -45,35 +42,6 @@ class Plan:
     dual_a: Floats
     dual_b: Floats
     residual: float
-
-
-def axis_periods(period: Period, dimension: int) -> tuple[float | None, ...] | None:
-    """Return one period (or None) per axis, or None where no axis is periodic.
-
-    Parameters
-    ----------
-    period : float, sequence of (float or None), or None
-        In units of length.
-    dimension : int
-        Number of axes D.
-
-    Raises
-    ------
-    ValueError
-        If the length is not D, or a period is not positive and finite.
-    """
-    if period is None:
-        return None
-    periods = (period,) * dimension if isinstance(period, int | float) else tuple(period)
-    if len(periods) != dimension:
-        raise ValueError(
-            f"period has {len(periods)} entries, it needs a number or one entry for each of {dimension} axes"
-        )
-    if not all(entry is None or 0 < entry < np.inf for entry in periods):
-        raise ValueError(
-            f"period must be positive and finite, or None along an axis that is not periodic, not {period}"
-        )
-    return None if all(entry is None for entry in periods) else periods
 
 
 def dense_memory(rows: int, columns: int) -> int:
@@ -106,38 +74,6 @@ def check_memory(
             f"a transport problem of {rows} x {columns} points needs about {need / 2**30:.3g} GiB, "
             f"memory allows {budget / 2**30:.3g}: use {remedy(budget / BYTES)}, or memory={need}"
         )
-
-
-def cost_matrix(points: Floats, other: Floats, p: float, period: Period = None) -> Floats:
-    """Pair costs |x_i - y_j|^p, Euclidean, along periodic axes the shorter way round.
-
-    Parameters
-    ----------
-    points, other : (N, D), (M, D) arrays
-        In units of length.
-    p : float
-        Order, >= 1.
-    period : float, sequence of (float or None), or None
-        Period of each axis, None = not periodic.
-
-    Returns
-    -------
-    (N, M) array
-        From coordinate differences, never through a matrix product: the bytes do not depend on BLAS threads.
-    """
-    periods = axis_periods(period, points.shape[1])
-    if periods is None:
-        squared: Floats = cdist(points, other, "sqeuclidean")
-    else:
-        squared = np.zeros((len(points), len(other)))
-        for axis, length in enumerate(periods):
-            difference = np.subtract.outer(points[:, axis], other[:, axis])
-            if length is not None:
-                difference -= length * np.round(difference / length)
-            squared += np.square(difference, out=difference)
-    if p != 2:
-        np.power(squared, 0.5 * p, out=squared)
-    return squared
 
 
 def solve(costs: Floats, a: Floats, b: Floats, *, central: bool = False) -> Plan:

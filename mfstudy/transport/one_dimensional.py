@@ -73,7 +73,11 @@ def discrete_cost(
 
 
 def quantile_cost(
-    points: Floats, quantile: Callable[[Floats], Floats], p: float, weights: Floats | None = None
+    points: Floats,
+    quantile: Callable[[Floats], Floats],
+    p: float,
+    weights: Floats | None = None,
+    upper_quantile: Callable[[Floats], Floats] | None = None,
 ) -> tuple[float, float]:
     """W_p^p of a discrete measure on the line against a law given by its quantile function.
 
@@ -87,6 +91,8 @@ def quantile_cost(
         Order, >= 1.
     weights : (N,) array or None
         Masses summing to 1; None = 1/N each.
+    upper_quantile : callable, optional
+        Vectorised u -> Q(1 - u) on (0, 1), exact for small u: resolves a heavy right tail.
 
     Returns
     -------
@@ -97,7 +103,7 @@ def quantile_cost(
     Raises
     ------
     ValueError
-        If ``quantile`` gives another shape or values that are not finite.
+        If ``quantile`` or ``upper_quantile`` gives another shape or values that are not finite.
 
     Notes
     -----
@@ -109,17 +115,35 @@ def quantile_cost(
     at least 1.1 times its part in the error. Several jumps could cancel at all six points of one panel only;
     poor panels are halved, which parts them. Towards 0 the grading goes down to 1e-300, but
     1 - u cannot be below 1.1e-16, the spacing of doubles: what lies beyond enters through one point, which
-    loses a part of a heavy right tail. Reflect points and law so that the heavier tail is on the left.
+    loses a part of a heavy right tail. With ``upper_quantile`` each half of (0, 1) is integrated from its own end, the
+    right one by reflecting points and law; without, reflect them so that the heavier tail is on the left.
     """
-    x, edges = _steps(points, weights)
+    if upper_quantile is None:
+        return _stretch(*_steps(points, weights), quantile, p, HIGH)
+    lower = _stretch(*_steps(points, weights), quantile, p, 0.5)
+    upper = _stretch(*_steps(-points, weights), _reflected(upper_quantile), p, 0.5)
+    return lower[0] + upper[0], lower[1] + upper[1]
+
+
+def _reflected(upper_quantile: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+    """Return the quantile function of -X from the upper one of X."""
+    return lambda u: -_evaluate(upper_quantile, u, "upper_quantile")
+
+
+def _stretch(
+    x: Floats, edges: Floats, quantile: Callable[[Floats], Floats], p: float, top: float
+) -> tuple[float, float]:
+    """Integral of |x - Q|^p over (0, 1) where top is `HIGH`, else over (0, top), and its error."""
     dyadic = 2.0 ** -np.arange(1.0, 997.0)
     grid = np.union1d(edges[1:-1], np.concatenate([dyadic, 1.0 - dyadic[:52], [HIGH]]))
-    grid = grid[(grid >= LOW) & (grid <= HIGH)]
+    grid = grid[(grid >= LOW) & (grid <= top)]
     left, right = grid[:-1], grid[1:]
     owner = x[_cell(edges, left)]
     if p % 2 != 0:
         left, right, owner = _split_at_kinks(quantile, grid, owner)
-    ends = np.array([LOW, 1.0 - HIGH]) * np.abs(_evaluate(quantile, np.array([LOW, HIGH])) - x[[0, -1]]) ** p
+    left_out = slice(2 if top == HIGH else 1)  # what lies beyond the graded panels
+    ends = np.array([LOW, 1.0 - HIGH])[left_out]
+    ends *= np.abs(_evaluate(quantile, np.array([LOW, HIGH])[left_out]) - x[[0, -1]][left_out]) ** p
     value, error = _refine(quantile, left, right, owner, p)
     return value + float(ends.sum()), error + float(ends.sum())
 
@@ -139,14 +163,14 @@ def _cell(edges: Floats, u: Floats) -> NDArray[np.intp]:
     return np.searchsorted(edges[1:-1], u, side="right")
 
 
-def _evaluate(quantile: Callable[[Floats], Floats], u: Floats) -> Floats:
+def _evaluate(quantile: Callable[[Floats], Floats], u: Floats, name: str = "quantile") -> Floats:
     result = quantile(u)
     try:
         values = np.asarray(result, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError(f"reference.quantile must return an array of numbers, not {type(result).__name__}") from None
+        raise ValueError(f"reference.{name} must return an array of numbers, not {type(result).__name__}") from None
     if values.shape != u.shape or not np.isfinite(values).all():
-        raise ValueError("reference.quantile must return finite values of the shape of its argument on (0, 1)")
+        raise ValueError(f"reference.{name} must return finite values of the shape of its argument on (0, 1)")
     return values
 
 

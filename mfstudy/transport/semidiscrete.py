@@ -8,39 +8,48 @@ from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mfstudy.ensemble import Floats
-from mfstudy.transport.bracket import Bracket
-from mfstudy.transport.discrete import Period, Plan, axis_periods, check_memory, cost_matrix, dense_memory, solve
+from mfstudy.transport.bracket import MEMORY, Bracket
+from mfstudy.transport.cost import Cost
+from mfstudy.transport.discrete import check_memory, solve
+from mfstudy.transport.sampling import OVERSAMPLING, Sampler, neighbours, spread
 
-Sampler = Callable[[np.random.Generator, int], Floats]
+Indices = NDArray[np.int64]
 CHUNK = 1 << 20  # pairs held at once when potentials are evaluated
 PER_FEATURE = 10  # reference points that a control variate must have to be regressed
-# Width of the bracket: (upper - lower) / estimate = C / k. Measured on uniform cubes at N = 300 and 1000, with
-# k = 8 and 24; in D = 1 it depends much on the points (0.1 to 0.6 for p = 1, 0.9 to 3.8 for p = 2).
+# Width of the bracket: (upper - lower) / estimate = C / k. Measured on uniform cubes at N = 300 to 10000, with
+# k = 4 to 24; in D = 1 it depends much on the points.
 WIDTH_DIMENSIONS = (1.0, 2.0, 3.0, 4.0, 6.0)
 WIDTH_CONSTANTS = {1: (1.0, 0.95, 0.55, 0.4, 0.25), 2: (3.0, 1.9, 1.2, 0.85, 0.52)}
+BYTES, BYTES_PER_AXIS = 450, 160  # per reference point, measured
+SEEN = 1000  # first points of a draw that must not come again
 LEAST_K = 4  # the midpoint is already nearly unbiased there
 
 
-class _Fold(NamedTuple):
-    sample: Floats  # (M, D)
-    plan: Plan
-    potential: Floats  # (M,), psi of the other fold's weights on this sample
-    correction: Floats  # (M,), control variates with coefficients from the other fold; expectation 0
+class _Optimum(NamedTuple):
+    """The transport between the particles and one sample of M reference points."""
+
+    cost: float  # of the plan
+    weights: float  # sum_i a_i phi_i
+    psi: Floats  # (M,), c-transform of phi on this sample
+    owner: Indices | None  # (M,), a particle near each point
+    transform: Callable[[Floats, Indices | None], Floats]  # c-transform of phi on any sample, with near particles
+    residual: float
 
 
 def bracket(
     points: Floats,
     sampler: Sampler,
-    p: float,
+    cost: Cost,
     k: int,
     rng: np.random.Generator,
     weights: Floats | None = None,
-    period: Period = None,
     mean: Floats | None = None,
     covariance: Floats | None = None,
     memory: float | None = None,
+    stratified: Sampler | None = None,
 ) -> Bracket:
     """Bracket W_p^p between a discrete measure and a sampled law.
 
@@ -50,20 +59,20 @@ def bracket(
         Particles, in units of length.
     sampler : callable
         ``sampler(rng, m)`` returns (m, D) independent draws of the law.
-    p : float
-        Order, >= 1.
+    cost : Cost
     k : int
         Reference points per particle, >= 2; each of the two folds has M = kN.
     rng : numpy.random.Generator
     weights : (N,) array or None
         Positive masses summing to 1; None = 1/N each.
-    period : float, sequence of (float or None), or None
-        Period of each axis, None = not periodic.
     mean, covariance : (D,), (D, D) arrays or None
         Exact moments of the law: control variates, used along the axes that are not periodic. All second moments
         where M is at least 10 times their number with the first; the trace of the covariance where M is less.
     memory : float or None
         Budget in bytes; None = 2 GiB.
+    stratified : callable or None
+        ``stratified(rng, m)`` returns (m, D) points whose empirical measure has the law as expectation and which are
+        spread more evenly than independent ones; None = they are chosen from a larger sample.
 
     Returns
     -------
@@ -81,29 +90,31 @@ def bracket(
     -----
     The cost is the maximum of J(phi) = sum_i a_i phi_i + E psi(y), psi(y) = min_i c(x_i, y) - phi_i. Over a
     sample the maximum overshoots in mean (Jensen), and its maximiser evaluated on a fresh sample undershoots;
-    to leading order both biases are half of the same Hessian form, opposite in sign. Within a fold U and L
-    average the same M points, so the variance of the estimate is the sum over folds of
-    Var((psi_A + psi_B)/2) / (4 M). This is the leading order in 1/M, as the weights are fitted to the sample they
-    are averaged over, and up to 10 % too small at M of about 120: there the spread over fresh references was
-    measured as 1.11 and 1.10 times it (0.98 and 1.03 on other points), each +- 0.04. The coefficients of a control
+    to leading order both biases are half of the same Hessian form, opposite in sign. This needs samples whose
+    empirical measure has the law as expectation, not independent points: evenly spread ones make both biases several
+    times smaller. Within a fold U and L average the same M points, so the variance of the estimate is the sum over
+    folds of that of (psi_A + psi_B)/2 over the sample, estimated from differences between neighbours (what is random
+    within a cell) and, a part 1/8 of it, from the whole variance (the larger sample). The coefficients of a control
     variate come from the other fold, hence its expectation is exactly 0 and both bounds hold as before.
     """
     count, dimension = points.shape
     if k < 2:
         raise ValueError(f"k must be an integer >= 2, not {k}")
-    size = k * count
-    check_memory(count, size, memory, lambda pairs: _remedy(pairs, count, dimension, p))
+    places = _places(weights, count, k)
+    _check_memory(count, k, dimension, places is None, memory, cost.p)
+    samples = _draw(sampler, stratified, rng, k * count, dimension)
+    points, samples = cost.wrapped(points), [cost.wrapped(sample) for sample in samples]
     mass = np.full(count, 1.0 / count) if weights is None else weights
-    samples = _draw(sampler, rng, size, dimension), _draw(sampler, rng, size, dimension)
-    if np.array_equal(*samples):
-        raise ValueError("reference must draw from the rng it is given: two draws of its sample are identical")
-    plans = [_optimum(points, sample, mass, p, period) for sample in samples]
-    features = [_features(sample, period, mean, covariance) for sample in samples]
-    folds = [
-        _fold(points, samples[own], plans[own], plans[1 - own], features[own], features[1 - own], p, period)
-        for own in (0, 1)
+    if places is None:
+        optima = [_dense(points, mass, sample, cost) for sample in samples]
+    else:
+        optima = [_sparse(points, places, sample, cost) for sample in samples]
+    features = [_features(sample, cost, mean, covariance) for sample in samples]
+    corrections = [
+        np.einsum("mf,f->m", features[own], _coefficients(features[1 - own], optima[1 - own].psi)) for own in (0, 1)
     ]
-    return _combine(folds, mass, p)
+    crossed = [optima[1 - own].transform(samples[own], optima[own].owner) for own in (0, 1)]
+    return _combine(samples, optima, crossed, corrections, cost.p)
 
 
 def points_per_particle(dimension: int, p: float, precision: float | None) -> int:
@@ -133,58 +144,64 @@ def _width(dimension: int, p: float) -> float:
     return float(np.interp(dimension, WIDTH_DIMENSIONS, WIDTH_CONSTANTS[1 if p < 1.5 else 2]))
 
 
-def _remedy(pairs: float, count: int, dimension: int, p: float) -> str:
-    """Say what fits into a number of pairs: a precision, rounded up to two digits, or fewer particles."""
-    k = int(pairs // count**2)
+def _remedy(count: int, dimension: int, p: float, fits: Callable[[int], bool]) -> str:
+    """Say what fits into the memory: a precision, rounded up to two digits, or fewer particles."""
+    k = next((k for k in range(4096, LEAST_K - 1, -1) if fits(k)), 0)
     if k < LEAST_K:
-        return f"at most {math.isqrt(int(pairs // LEAST_K))} points"
+        return "fewer points"
     precision = Decimal(_width(dimension, p)) / k
     digits = precision.quantize(Decimal(1).scaleb(precision.adjusted() - 1), ROUND_CEILING)
     return f"precision={digits:f} or None"
 
 
-def memory_needed(size: int, k: int) -> float:
-    """Return the memory that a bracket of N = ``size`` particles with k reference points each takes at its peak.
-
-    Parameters
-    ----------
-    size, k : int
-
-    Returns
-    -------
-    float
-        In bytes, without what the interpreter and its libraries take.
-    """
-    return float(dense_memory(size, k * size))
+def memory_needed(size: int, k: int, dimension: int) -> float:
+    """Return the memory that N = ``size`` particles with k reference points each take at the peak, in bytes."""
+    return float(k * size * (BYTES + BYTES_PER_AXIS * dimension))
 
 
-def potential(points: Floats, phi: Floats, other: Floats, p: float, period: Period = None) -> Floats:
-    """Return psi(y_j) = min_i c(x_i, y_j) - phi_i, the c-transform of weights on the particles.
-
-    Parameters
-    ----------
-    points, phi : (N, D), (N,) arrays
-        Particles and their weights, in units of length and of cost.
-    other : (M, D) array
-        Where psi is wanted.
-    p : float
-        Order, >= 1.
-    period : float, sequence of (float or None), or None
-
-    Returns
-    -------
-    (M,) array
-        In units of cost.
-    """
-    step = max(1, CHUNK // len(points))
-    blocks = [
-        (cost_matrix(points, other[start : start + step], p, period) - phi[:, None]).min(axis=0)
-        for start in range(0, len(other), step)
-    ]
-    return np.concatenate(blocks)
+def _check_memory(count: int, k: int, dimension: int, dense: bool, memory: float | None, p: float) -> None:
+    """Refuse what exceeds the budget, before it is allocated."""
+    if dense:
+        check_memory(count, k * count, memory)
+        return
+    budget = MEMORY if memory is None else memory
+    need = memory_needed(count, k, dimension)
+    if need > budget:
+        remedy = _remedy(count, dimension, p, lambda k: memory_needed(count, k, dimension) <= budget)
+        raise ValueError(
+            f"{count} points with {k} reference points each need about {need / 2**30:.3g} GiB, "
+            f"memory allows {budget / 2**30:.3g}: use {remedy}, or memory={need:.0f}"
+        )
 
 
-def _draw(sampler: Sampler, rng: np.random.Generator, size: int, dimension: int) -> Floats:
+def _places(weights: Floats | None, count: int, k: int) -> Indices | None:
+    """Places (N,) of the particles among kN equal reference points; None where masses are no whole numbers of them."""
+    if weights is None:
+        return np.full(count, k, np.int64)
+    places = np.rint(k * count * weights)
+    if np.all(np.abs(k * count * weights - places) < 1e-9) and np.all(places > 0):
+        return places.astype(np.int64)
+    return None
+
+
+def _draw(
+    sampler: Sampler, stratified: Sampler | None, rng: np.random.Generator, size: int, dimension: int
+) -> list[Floats]:
+    """Draw the reference points of two folds, spread evenly."""
+    firsts: list[Floats] = []
+
+    def draw(rng: np.random.Generator, m: int) -> Floats:
+        points = _checked(sampler if stratified is None else stratified, rng, m, dimension)
+        firsts.append(points[:SEEN].copy())
+        return points
+
+    samples = [draw(rng, size) if stratified is not None else spread(draw, rng, size) for _ in range(2)]
+    if np.array_equal(firsts[0], firsts[1]):
+        raise ValueError("reference must draw from the rng it is given: two draws of its sample are identical")
+    return samples
+
+
+def _checked(sampler: Sampler, rng: np.random.Generator, size: int, dimension: int) -> Floats:
     result = sampler(rng, size)
     try:
         sample = np.array(result, dtype=float)  # a copy: the sampler may reuse its buffer
@@ -199,20 +216,40 @@ def _draw(sampler: Sampler, rng: np.random.Generator, size: int, dimension: int)
     return sample
 
 
-def _optimum(points: Floats, sample: Floats, mass: Floats, p: float, period: Period) -> Plan:
-    equal = np.full(len(sample), 1.0 / len(sample))
-    return solve(cost_matrix(points, sample, p, period), mass, equal, central=True)
+def _sparse(points: Floats, places: Indices, sample: Floats, cost: Cost) -> _Optimum:
+    from mfstudy.transport.multiscale import assign  # a third of a second that reading a store does not need
+
+    solved = assign(points, places, sample, cost)
+
+    def transform(other: Floats, near: Indices | None) -> Floats:
+        return solved.potential.transform(other, near)[0]
+
+    weights = float(np.sum(places * solved.potential.values)) / len(sample)
+    return _Optimum(solved.cost, weights, solved.psi, solved.owner, transform, solved.residual)
 
 
-def _features(sample: Floats, period: Period, mean: Floats | None, covariance: Floats | None) -> Floats:
+def _dense(points: Floats, mass: Floats, sample: Floats, cost: Cost) -> _Optimum:
+    """Particles of any masses."""
+    plan = solve(cost.matrix(points, sample), mass, np.full(len(sample), 1.0 / len(sample)), central=True)
+
+    def transform(other: Floats, near: Indices | None) -> Floats:
+        del near
+        step = max(1, CHUNK // len(points))
+        starts = range(0, len(other), step)
+        pairs = (cost.matrix(points, other[start : start + step]) for start in starts)
+        return np.concatenate([(costs - plan.dual_a[:, None]).min(axis=0) for costs in pairs])
+
+    return _Optimum(plan.cost, float(np.sum(mass * plan.dual_a)), plan.dual_b, None, transform, plan.residual)
+
+
+def _features(sample: Floats, cost: Cost, mean: Floats | None, covariance: Floats | None) -> Floats:
     """Functions (M, F) of expectation 0, as many as M points can regress: F = 0 without moments.
 
     Centred coordinates with all their products; with the trace of these in their place where M is small.
     """
     if mean is None:
         return np.empty((len(sample), 0))
-    periods = axis_periods(period, sample.shape[1])
-    flat = [axis for axis in range(sample.shape[1]) if periods is None or periods[axis] is None]
+    flat = [axis for axis in range(sample.shape[1]) if cost.periods is None or cost.periods[axis] is None]
     centred = sample[:, flat] - mean[flat]
     if covariance is None:
         features = centred
@@ -224,20 +261,6 @@ def _features(sample: Floats, period: Period, mean: Floats | None, covariance: F
             radial = products[:, first == second].sum(axis=1, keepdims=True)
             features = np.concatenate([centred, radial], axis=1)
     return features if len(sample) >= PER_FEATURE * features.shape[1] else features[:, :0]
-
-
-def _fold(
-    points: Floats,
-    sample: Floats,
-    own: Plan,
-    other: Plan,
-    features: Floats,
-    other_features: Floats,
-    p: float,
-    period: Period,
-) -> _Fold:
-    crossed = potential(points, other.dual_a, sample, p, period)
-    return _Fold(sample, own, crossed, np.einsum("mf,f->m", features, _coefficients(other_features, other.dual_b)))
 
 
 def _coefficients(features: Floats, values: Floats) -> Floats:
@@ -252,21 +275,35 @@ def _coefficients(features: Floats, values: Floats) -> Floats:
     return np.asarray(slopes / norms)
 
 
-def _combine(folds: list[_Fold], mass: Floats, p: float) -> Bracket:
-    size = len(folds[0].sample)
-    shift = float(np.mean([fold.correction.mean() for fold in folds]))
-    upper = float(np.mean([fold.plan.cost for fold in folds])) - shift
+def _combine(
+    samples: list[Floats], optima: list[_Optimum], crossed: list[Floats], corrections: list[Floats], p: float
+) -> Bracket:
+    size = len(samples[0])
+    shift = float(np.mean([correction.mean() for correction in corrections]))
+    upper = float(np.mean([optimum.cost for optimum in optima])) - shift
     # The weights of one fold with the sample of the other: each enters once.
-    weights_part = np.mean([np.sum(mass * fold.plan.dual_a) for fold in folds])
-    lower = float(weights_part + np.mean([fold.potential.mean() for fold in folds])) - shift
-    variances = [np.var(0.5 * (fold.plan.dual_b + fold.potential) - fold.correction, ddof=1) for fold in folds]
+    weights = float(np.mean([optimum.weights for optimum in optima]))
+    lower = weights + float(np.mean([psi.mean() for psi in crossed])) - shift
+    variances = [
+        _variance(sample, 0.5 * (optimum.psi + psi) - correction)
+        for sample, optimum, psi, correction in zip(samples, optima, crossed, corrections, strict=True)
+    ]
     return Bracket(
         estimate=0.5 * (lower + upper),
         lower=lower,
         upper=upper,
-        standard_error=float(np.sqrt(np.sum(variances) / (4 * size))),
+        standard_error=float(np.sqrt(np.sum(variances)) / 2),
         p=p,
         method="semidiscrete",
-        residual=max(fold.plan.residual for fold in folds),
+        residual=max(optimum.residual for optimum in optima),
         reference_points=size,
     )
+
+
+def _variance(sample: Floats, values: Floats) -> float:
+    """Variance of the mean of values (M,) over an evenly spread sample."""
+    ordered = values[neighbours(sample)]
+    pairs = ordered[: len(ordered) // 2 * 2].reshape(-1, 2)
+    local = 0.5 * float(np.mean((pairs[:, 0] - pairs[:, 1]) ** 2))
+    whole = float(np.var(values, ddof=1))
+    return (local + whole / OVERSAMPLING) / len(values)

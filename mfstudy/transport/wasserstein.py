@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfstudy.ensemble import Floats
-from mfstudy.transport.bracket import Bracket, UncertifiedError
-from mfstudy.transport.discrete import Period, axis_periods, check_memory, cost_matrix, solve
+from mfstudy.transport.bracket import MEMORY, Bracket, UncertifiedError
+from mfstudy.transport.cost import Cost, Period, axis_periods, ground_cost
+from mfstudy.transport.discrete import check_memory, solve
 from mfstudy.transport.one_dimensional import discrete_cost, quantile_cost
-from mfstudy.transport.semidiscrete import Sampler, bracket, points_per_particle
+from mfstudy.transport.sampling import Sampler
+from mfstudy.transport.semidiscrete import bracket, memory_needed, points_per_particle
 
-COSTS = ("euclidean",)
+DENSE = 300**2  # pairs above which the sparse solver is the faster one: measured
 QUADRATURE = 1e-6  # largest relative error of an integral over a quantile function that still counts as exact
 FLOOR = 1e-9  # part of a coordinate, or of a mass, below which a relative error is one of round-off
 
@@ -23,8 +25,8 @@ FLOOR = 1e-9  # part of a coordinate, or of a mass, below which a relative error
 class Law(Protocol):
     """A law that can be sampled.
 
-    On the line it may also have ``quantile(u)``; exact ``mean`` (D,) and ``covariance`` (D, D) are used as
-    control variates when present.
+    On the line it may also have ``quantile(u)``, and ``upper_quantile(u)``, the quantile at 1 - u, for a heavy right
+    tail; exact ``mean`` (D,) and ``covariance`` (D, D) are used as control variates when present.
     """
 
     def sample(self, rng: np.random.Generator, m: int, /) -> Floats:
@@ -53,14 +55,16 @@ def wasserstein(
         Atoms of the measure, in units of length; (N,) is D = 1.
     reference : (M, D) array, callable or object
         An array (a list, or what has ``__array__``) is solved exactly. A callable ``sample(rng, m) -> (m, D)`` or an
-        object with ``.sample`` is bracketed; with ``.quantile(u)`` it is exact for D = 1 without a period. Optional
+        object with ``.sample`` is bracketed; with ``.quantile(u)`` it is exact for D = 1 without a period, with
+        ``.upper_quantile(u)``, the quantile at 1 - u, also where its right tail is heavy. Optional
         attributes ``mean`` (D,) and ``covariance`` (D, D), the law's exact moments, reduce the error.
     p : float, optional
         Order, dimensionless: any p >= 1 in D = 1 and for arrays, 1 or 2 otherwise.
     weights, reference_weights : (N,), (M,) arrays, optional
         Masses, >= 0 with sum 1; None = equal masses.
     cost : str, optional
-        Ground metric; "euclidean" is the only one.
+        "euclidean", |x - y|^p; "kinetic", |x - y|^p + |v - w|^p for points (x, v) of even dimension (Iacobelli,
+        ARMA 244, 2022, Definition 1.1).
     period : float, sequence of (float or None), optional
         Period of the space, one number or one entry per axis (None = not periodic), in units of length.
     precision : float or None, optional
@@ -85,7 +89,8 @@ def wasserstein(
     """
     x = _points(points, "points")
     periods = axis_periods(period, x.shape[1])
-    _check_options(p, cost, precision, memory)
+    _check_options(p, precision, memory)
+    ground = ground_cost(cost, p, periods, x.shape[1])
     mass = _masses(weights, len(x), "weights")
     if mass is not None:
         x, mass = x[mass > 0], mass[mass > 0]
@@ -95,52 +100,83 @@ def wasserstein(
     quantile = None if is_array else getattr(reference, "quantile", None)
     if sampler is None and quantile is None:
         y = _points(reference, "reference")  # type: ignore[arg-type]
-        return _discrete(x, y, p, mass, _masses(reference_weights, len(y), "reference_weights"), periods, memory)
+        return _discrete(x, y, ground, mass, _masses(reference_weights, len(y), "reference_weights"), memory)
     if reference_weights is not None:
         raise ValueError("reference_weights needs a reference that is an array of points")
     if x.shape[1] == 1 and periods is None and quantile is not None:
-        return _quantile(x[:, 0], quantile, p, mass)
+        return _quantile(x[:, 0], quantile, getattr(reference, "upper_quantile", None), p, mass)
     if sampler is None:
         raise ValueError("reference must have .sample: .quantile alone serves D = 1 without a period only")
     if x.shape[1] > 1 and p not in (1, 2):
         raise ValueError(f"p must be 1 or 2 for a sampled reference in D = {x.shape[1]}, not {p}")
     mean, covariance = _moments(reference, x.shape[1])
     k = points_per_particle(x.shape[1], p, precision)
-    return bracket(x, sampler, p, k, _generator(seed), mass, periods, mean, covariance, memory)
+    stratified = getattr(reference, "stratified", None)
+    return bracket(x, sampler, ground, k, _generator(seed), mass, mean, covariance, memory, stratified)
 
 
 def _discrete(
     x: Floats,
     y: Floats,
-    p: float,
+    cost: Cost,
     a: Floats | None,
     b: Floats | None,
-    periods: Period,
     memory: float | None,
 ) -> Bracket:
     if y.shape[1] != x.shape[1]:
         raise ValueError(f"reference has points of dimension {y.shape[1]}, points of dimension {x.shape[1]}")
-    if x.shape[1] == 1 and periods is None:
-        value = discrete_cost(x[:, 0], y[:, 0], p, a, b)
-        return Bracket(value, value, value, 0.0, p, "sorted", 0.0, len(y))
+    if x.shape[1] == 1 and cost.periods is None:
+        value = discrete_cost(x[:, 0], y[:, 0], cost.p, a, b)
+        return Bracket(value, value, value, 0.0, cost.p, "sorted", 0.0, len(y))
+    if _whole(a, b, len(x), len(y)) and len(x) * len(y) > DENSE:
+        return _sparse(x, y, cost, memory)
     check_memory(len(x), len(y), memory)
     a = np.full(len(x), 1.0 / len(x)) if a is None else a
     b = np.full(len(y), 1.0 / len(y)) if b is None else b
-    plan = solve(cost_matrix(x, y, p, periods), a, b)
+    plan = solve(cost.matrix(x, y), a, b)
     dual = float(np.sum(a * plan.dual_a) + np.sum(b * plan.dual_b))
     lower = min(max(dual, 0.0), plan.cost)
-    return Bracket(plan.cost, lower, plan.cost, 0.0, p, "discrete", plan.residual, len(y))
+    return Bracket(plan.cost, lower, plan.cost, 0.0, cost.p, "discrete", plan.residual, len(y))
 
 
-def _quantile(x: Floats, quantile: Callable[[Floats], Floats], p: float, mass: Floats | None) -> Bracket:
-    value, error = quantile_cost(x, quantile, p, mass)
+def _whole(a: Floats | None, b: Floats | None, rows: int, columns: int) -> bool:
+    """Whether each point of the smaller side takes a whole number of equal points of the larger."""
+    equal = all(mass is None or np.all(mass == mass[0]) for mass in (a, b))
+    return equal and max(rows, columns) % min(rows, columns) == 0
+
+
+def _sparse(x: Floats, y: Floats, cost: Cost, memory: float | None) -> Bracket:
+    few, many = (x, y) if len(x) <= len(y) else (y, x)
+    need, budget = memory_needed(1, len(many), x.shape[1]), MEMORY if memory is None else memory
+    if need > budget:
+        raise ValueError(
+            f"a transport problem of {len(x)} x {len(y)} points needs about {need / 2**30:.3g} GiB, "
+            f"memory allows {budget / 2**30:.3g}: use fewer points, or memory={need:.0f}"
+        )
+    from mfstudy.transport.multiscale import assign  # a third of a second that reading a store does not need
+
+    places = np.full(len(few), len(many) // len(few), np.int64)
+    solved = assign(cost.wrapped(few), places, cost.wrapped(many), cost)
+    lower = max(solved.cost - solved.gap, 0.0)
+    return Bracket(solved.cost, lower, solved.cost, 0.0, cost.p, "discrete", solved.residual, len(y))
+
+
+def _quantile(
+    x: Floats,
+    quantile: Callable[[Floats], Floats],
+    upper: Callable[[Floats], Floats] | None,
+    p: float,
+    mass: Floats | None,
+) -> Bracket:
+    value, error = quantile_cost(x, quantile, p, mass, upper)
     coordinates = float(FLOOR * np.abs(x).max()) ** p
     masses = FLOOR * float(np.sum(np.diff(np.sort(x)) ** p))  # at the cells' edges, moved to the next atom
     residual = error / max(value, coordinates, masses, sys.float_info.min)
     if not residual <= QUADRATURE:
+        hint = "; if the right tail is heavy, offer reference.upper_quantile, or reflect points and law"
         raise UncertifiedError(
-            f"integral over reference.quantile not certified: relative error {residual:.1e}, allowed {QUADRATURE:.0e}; "
-            "if the right tail is heavy, reflect points and law: the left one is resolved to 1e-300"
+            f"integral over reference.quantile not certified: relative error {residual:.1e}, allowed {QUADRATURE:.0e}"
+            + (hint if upper is None else "")
         )
     return Bracket(value, max(value - error, 0.0), value + error, 0.0, p, "quantile", residual, 0)
 
@@ -181,11 +217,9 @@ def _masses(values: ArrayLike | None, count: int, name: str) -> Floats | None:
     return np.asarray(masses / total)
 
 
-def _check_options(p: float, cost: str, precision: float | None, memory: float | None) -> None:
+def _check_options(p: float, precision: float | None, memory: float | None) -> None:
     if not 1 <= p < np.inf:
         raise ValueError(f"p must be a finite number >= 1, not {p}")
-    if cost not in COSTS:
-        raise ValueError(f"cost {cost!r} is not known, allowed: {', '.join(COSTS)}")
     if precision is not None and not 0 < precision < 1:
         raise ValueError(f"precision must be in (0, 1), or None for the midpoint at k = 4, not {precision}")
     if memory is not None and not memory > 0:
