@@ -16,6 +16,10 @@ from mfstudy.transport.wasserstein import Law
 class Distance(Protocol):
     """A distance between a discrete measure and a reference."""
 
+    def measured(self, p: float) -> tuple[str, str]:
+        """Return the name in the store of what `between` returns, and its formula."""
+        ...
+
     def between(
         self,
         measure: Measure,
@@ -25,5 +29,5 @@ class Distance(Protocol):
         rng: np.random.Generator,
         cost: str = "euclidean",
     ) -> Bracket:
-        """Return the p-th power of the distance, bracketed."""
+        """Return the p-th power of the distance, bracketed; the ends include the error of the reference itself."""
         ...

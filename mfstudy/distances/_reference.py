@@ -50,3 +50,9 @@ def widened(bracket: Bracket, slack: float) -> Bracket:
         return bracket
     lower, upper = (max(end, 0.0) ** (1 / bracket.p) for end in (bracket.lower, bracket.upper))
     return replace(bracket, lower=max(lower - slack, 0.0) ** bracket.p, upper=(upper + slack) ** bracket.p)
+
+
+def power_of(stem: str, symbol: str, p: float) -> tuple[str, str]:
+    """Return name and formula of the p-th power of a distance: "w2_sq" and "W_2^2" for "w" and "W"."""
+    name = {1.0: f"{stem}1", 2.0: f"{stem}2_sq"}.get(p, f"{stem}{p:g}_pow".replace(".", "_"))
+    return name, f"{symbol}_{p:g}^{p:g}" if p != 1 else f"{symbol}_1"

@@ -43,6 +43,11 @@ class Entropic:
         check_above("epsilon", self.epsilon)
         check_count("points_per_particle", self.points_per_particle)
 
+    def measured(self, p: float) -> tuple[str, str]:
+        """Return the name of the divergence in the store, and its formula."""
+        del p
+        return "sinkhorn", "S_eps"
+
     def between(
         self,
         measure: Measure,

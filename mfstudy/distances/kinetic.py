@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfstudy.checks import check_above
-from mfstudy.distances._reference import check_own_cost
+from mfstudy.distances._reference import check_own_cost, power_of
 from mfstudy.distances._shear import Shear, sheared
 from mfstudy.ensemble import Measure
 from mfstudy.transport.bracket import Bracket
@@ -36,6 +36,10 @@ class Kinetic:
 
     def __post_init__(self) -> None:
         check_above("price", self.price)
+
+    def measured(self, p: float) -> tuple[str, str]:
+        """Return the name of the p-th power in the store, and its formula."""
+        return power_of("w_kinetic", "W_lambda", p)
 
     def between(
         self,

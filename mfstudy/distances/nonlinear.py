@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from mfstudy.checks import check_above
-from mfstudy.distances._reference import check_own_cost
+from mfstudy.distances._reference import check_own_cost, power_of
 from mfstudy.distances._shear import Shear, sheared
 from mfstudy.ensemble import Measure
 from mfstudy.transport.bracket import Bracket, UncertifiedError
@@ -49,6 +49,10 @@ class Nonlinear:
 
     def __post_init__(self) -> None:
         check_above("epsilon", self.epsilon)
+
+    def measured(self, p: float) -> tuple[str, str]:
+        """Return the name of the p-th power in the store, and its formula."""
+        return power_of("w_phi", "W_Phi", p)
 
     def between(
         self,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mfstudy.checks import check_above, is_number
-from mfstudy.distances._reference import check_own_cost
+from mfstudy.distances._reference import check_own_cost, power_of
 from mfstudy.distances._shear import Shear, sheared
 from mfstudy.ensemble import Measure
 from mfstudy.transport.bracket import Bracket
@@ -46,6 +46,10 @@ class Twisted:
         if not (is_number(self.b) and abs(self.b) < math.sqrt(self.a * self.c)):
             bound = math.sqrt(self.a * self.c)
             raise ValueError(f"b: {self.b!r}; allowed: a number with |b| < sqrt(a c) = {bound:g}")
+
+    def measured(self, p: float) -> tuple[str, str]:
+        """Return the name of the p-th power in the store, and its formula."""
+        return power_of("w_twisted", "W_abc", p)
 
     def between(
         self,

@@ -51,9 +51,8 @@ class Empirical(Named):
     @property
     def fields(self) -> tuple[Field, ...]:
         """Estimate, bracket, its standard error and its certificate, all of W_p^p."""
-        quantity = {1.0: "w1", 2.0: "w2_sq"}.get(self.p, f"w{self.p:g}_pow".replace(".", "_"))
-        power = f"W_{self.p:g}^{self.p:g}" if self.p != 1 else "W_1"
-        what = f"{power}(mu_N^t, rho^t)"
+        quantity, formula = self.distance.measured(self.p)
+        what = f"{formula}(mu_N^t, rho^t)"
         return (
             Field(quantity, quantity, "estimate", f"{what}, mu_N^t the empirical measure of one replicate"),
             Field(f"{quantity}_lower", quantity, "lower", f"lower end L of the bracket, E[L] <= {what}"),

@@ -30,7 +30,7 @@ class Bracket:
     p : float
         Order of the distance, dimensionless.
     method : str
-        "sorted", "quantile", "discrete" or "semidiscrete".
+        "sorted", "quantile", "discrete", "semidiscrete" or "sinkhorn".
     residual : float
         Worst relative certificate of the solves (duality gap, marginals), or the relative quadrature error, each
         relative to a floor where the cost is so small that round-off in coordinates and masses makes it up.

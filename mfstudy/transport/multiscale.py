@@ -21,6 +21,7 @@ FACTOR = 2  # binary logarithm of the ratio of two levels
 DENSITY = 2  # binary logarithm of the reference points for each cluster
 COARSE_EPS = 0.1  # last eps of a level, of its local scale
 FINE_EPS = 0.003  # last eps of all, of the mean cost or the local scale
+SOME = 500  # reference points that a scale is measured on
 ATTEMPTS = 4  # to close a problem exactly, each with a tenth of the eps
 RISE = 0.3  # first eps of a level over the last one of the level before
 ISOLATED = 3.0  # how far above the median an offer to a particle makes it isolated
@@ -262,7 +263,8 @@ def _coarse(tree: Tree, places: Indices, reference: Floats, cost: Cost) -> tuple
     depths = _depths(len(points))
     if not depths:
         phi = np.zeros(len(points))
-        return phi, eps, float(np.mean(trees.nearest(tree, reference, phi)[0]))
+        mean = float(np.mean(trees.nearest(tree, _some(reference), phi)[0]))
+        return phi, min(eps, mean), mean
     fine, other = trees.build(points, cost, 2), trees.build(reference, cost, 2)
     known: tuple[Floats, Floats] | None = None
     mean = np.inf
@@ -354,6 +356,10 @@ def _reverse(tree: Tree, reference: Floats, phi: Floats, places: Indices, cost: 
 
 def _scale(tree: Tree, reference: Floats, phi: Floats) -> float:
     """Median over reference points of how much worse than the best the fourth particle is."""
-    some = np.ascontiguousarray(reference[:: max(1, len(reference) // 2000)])
-    _, values = trees.several(tree, some, phi, min(4, len(phi)))
+    _, values = trees.several(tree, _some(reference), phi, min(4, len(phi)))
     return float(np.median(values[:, -1] - values[:, 0]))
+
+
+def _some(reference: Floats) -> Floats:
+    """Enough points to tell a scale."""
+    return np.ascontiguousarray(reference[:: max(1, len(reference) // SOME)])

@@ -22,7 +22,7 @@ PER_FEATURE = 10  # reference points that a control variate must have to be regr
 # Width of the bracket: (upper - lower) / estimate = C / k. Measured on uniform cubes at N = 300 to 10000, with
 # k = 4 to 24; in D = 1 it depends much on the points.
 WIDTH_DIMENSIONS = (1.0, 2.0, 3.0, 4.0, 6.0)
-WIDTH_CONSTANTS = {1: (1.0, 0.95, 0.55, 0.4, 0.25), 2: (3.0, 1.9, 1.2, 0.85, 0.52)}
+WIDTH_CONSTANTS = {1: (0.5, 0.3, 0.25, 0.22, 0.18), 2: (1.1, 0.42, 0.42, 0.42, 0.34)}
 BYTES, BYTES_PER_AXIS = 450, 160  # per reference point, measured
 SEEN = 1000  # first points of a draw that must not come again
 LEAST_K = 4  # the midpoint is already nearly unbiased there

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from mfstudy.ensemble import Floats
 from mfstudy.transport.bracket import MEMORY, Bracket, UncertifiedError
 from mfstudy.transport.cost import Cost, Period, axis_periods, ground_cost
-from mfstudy.transport.discrete import check_memory, solve
+from mfstudy.transport.discrete import dense_memory, solve
 from mfstudy.transport.one_dimensional import discrete_cost, quantile_cost
 from mfstudy.transport.sampling import Sampler
 from mfstudy.transport.semidiscrete import bracket, memory_needed, points_per_particle
@@ -130,9 +130,10 @@ def _discrete(
         return Bracket(value, value, value, 0.0, cost.p, "sorted", 0.0, len(y))
     if _whole(a, b, len(x), len(y)) and len(x) * len(y) > DENSE:
         return _sparse(x, y, cost, memory)
-    check_memory(len(x), len(y), memory)
     a = np.full(len(x), 1.0 / len(x)) if a is None else a
     b = np.full(len(y), 1.0 / len(y)) if b is None else b
+    if dense_memory(len(x), len(y)) > (MEMORY if memory is None else memory):
+        return _any_masses(x, a, y, b, cost, memory)
     plan = solve(cost.matrix(x, y), a, b)
     dual = float(np.sum(a * plan.dual_a) + np.sum(b * plan.dual_b))
     lower = min(max(dual, 0.0), plan.cost)
@@ -147,18 +148,32 @@ def _whole(a: Floats | None, b: Floats | None, rows: int, columns: int) -> bool:
 
 def _sparse(x: Floats, y: Floats, cost: Cost, memory: float | None) -> Bracket:
     few, many = (x, y) if len(x) <= len(y) else (y, x)
-    need, budget = memory_needed(1, len(many), x.shape[1]), MEMORY if memory is None else memory
-    if need > budget:
-        raise ValueError(
-            f"a transport problem of {len(x)} x {len(y)} points needs about {need / 2**30:.3g} GiB, "
-            f"memory allows {budget / 2**30:.3g}: use fewer points, or memory={need:.0f}"
-        )
+    _check_sparse_memory(x, y, memory)
     from mfstudy.transport.multiscale import assign  # a third of a second that reading a store does not need
 
     places = np.full(len(few), len(many) // len(few), np.int64)
     solved = assign(cost.wrapped(few), places, cost.wrapped(many), cost)
     lower = max(solved.cost - solved.gap, 0.0)
     return Bracket(solved.cost, lower, solved.cost, 0.0, cost.p, "discrete", solved.residual, len(y))
+
+
+def _any_masses(x: Floats, a: Floats, y: Floats, b: Floats, cost: Cost, memory: float | None) -> Bracket:
+    _check_sparse_memory(x, y, memory)
+    from mfstudy.transport.sparse import solve_sparse  # a third of a second that reading a store does not need
+
+    held = b > 0
+    value, lower, residual = solve_sparse(cost.wrapped(x), a, cost.wrapped(y[held]), b[held], cost)
+    return Bracket(value, max(lower, 0.0), value, 0.0, cost.p, "discrete", residual, len(y))
+
+
+def _check_sparse_memory(x: Floats, y: Floats, memory: float | None) -> None:
+    """Refuse what exceeds the budget, before it is allocated."""
+    need, budget = memory_needed(1, max(len(x), len(y)), x.shape[1]), MEMORY if memory is None else memory
+    if need > budget:
+        raise ValueError(
+            f"a transport problem of {len(x)} x {len(y)} points needs about {need / 2**30:.3g} GiB, "
+            f"memory allows {budget / 2**30:.3g}: use fewer points, or memory={need:.0f}"
+        )
 
 
 def _quantile(
