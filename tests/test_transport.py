@@ -25,6 +25,7 @@ from mfstudy.laws.box import Box
 from mfstudy.laws.gaussian import Gaussian
 from mfstudy.transport import discrete, semidiscrete
 from mfstudy.transport.bracket import Bracket, UncertifiedError
+from mfstudy.transport.cost import Cost
 from mfstudy.transport.wasserstein import wasserstein
 
 Z = 4.5
@@ -55,6 +56,13 @@ def mean_and_error(values):
     return np.mean(values), np.std(values, ddof=1) / np.sqrt(len(values))
 
 
+def assert_cautious(results, most=1.5):
+    """The mean standard error is the spread of the estimates or more, up to a factor, within the noise of a spread."""
+    ratio = np.mean([r.standard_error for r in results]) / np.std([r.estimate for r in results], ddof=1)
+    noise = Z / np.sqrt(2 * len(results))
+    assert 1 - noise <= ratio <= most * (1 + noise)
+
+
 # Exact, discrete
 
 
@@ -81,7 +89,7 @@ def test_discrete_against_assignment(p):
 
 def test_dual_is_feasible_and_central_dual_is_optimal():
     x, y, a, b = clouds(30, 45, 2)
-    costs = discrete.cost_matrix(x, y, 2)
+    costs = Cost(2).matrix(x, y)
     for masses in ((a, b), (np.full(30, 1 / 30), np.full(45, 1 / 45))):
         for central in (False, True):
             plan = discrete.solve(costs, *masses, central=central)
@@ -92,7 +100,7 @@ def test_dual_is_feasible_and_central_dual_is_optimal():
 
 def test_points_without_mass_change_nothing():
     x, y, a, b = clouds(12, 9, 2)
-    costs = discrete.cost_matrix(x, y, 2)
+    costs = Cost(2).matrix(x, y)
     a[3], b[5] = 0.0, 0.0
     a, b = a / a.sum(), b / b.sum()
     plan = discrete.solve(costs, a, b)
@@ -265,7 +273,9 @@ ATOMS_TRUTH = (MASS**3 + (1 - MASS) ** 3) / 3 + 1 / 12
 
 
 def two_atoms(law, seed, **options):
-    return wasserstein(ATOMS, law, weights=[MASS, 1 - MASS], precision=0.1, seed=np.random.default_rng(seed), **options)
+    return wasserstein(
+        ATOMS, law, weights=[MASS, 1 - MASS], precision=0.042, seed=np.random.default_rng(seed), **options
+    )
 
 
 @pytest.mark.parametrize("dimension", [2, 4])
@@ -273,7 +283,7 @@ def two_atoms(law, seed, **options):
 def test_dirac_has_no_bracket(dimension, p):
     """All mass goes to one point: U = L = a plain Monte Carlo mean, here of |y - x|^p."""
     law, point = Cube(dimension), np.full((1, dimension), 0.5)
-    result = semidiscrete.bracket(point, law.sample, p, 4000, np.random.default_rng(1))
+    result = semidiscrete.bracket(point, law.sample, Cost(p), 4000, np.random.default_rng(1))
     fine = np.linalg.norm(np.random.default_rng(2).random((400000, dimension)) - 0.5, axis=1)
     truth = dimension / 12 if p == 2 else fine.mean()
     assert result.upper == pytest.approx(result.lower, rel=1e-9)
@@ -281,7 +291,7 @@ def test_dirac_has_no_bracket(dimension, p):
     exact = semidiscrete.bracket(
         point,
         law.sample,
-        2,
+        Cost(2),
         400,
         np.random.default_rng(1),
         mean=np.full(dimension, 0.5),
@@ -300,9 +310,7 @@ def test_two_atoms_in_a_square(moments):
     assert upper > ATOMS_TRUTH - Z * upper_error
     assert lower < ATOMS_TRUTH + Z * lower_error
     assert abs(middle - ATOMS_TRUTH) < Z * error
-    spread = np.std([r.estimate for r in results], ddof=1)
-    # The relative error of a standard deviation of 300 values is 4 %.
-    assert np.mean([r.standard_error for r in results]) == pytest.approx(spread, rel=Z * 0.041)
+    assert_cautious(results)
 
 
 def test_a_shifted_reference_is_detected():
@@ -317,7 +325,7 @@ def test_bracket_against_the_exact_line(p):
     for seed in range(200):
         x = np.random.default_rng([seed, p]).random((20, 1))
         truth = wasserstein(x, Cube(1, quantile=True), p).estimate
-        result = semidiscrete.bracket(x, Cube(1).sample, p, 8, np.random.default_rng(seed))
+        result = semidiscrete.bracket(x, Cube(1).sample, Cost(p), 8, np.random.default_rng(seed))
         upper.append(result.upper - truth)
         lower.append(result.lower - truth)
         middle.append(result.estimate - truth)
@@ -334,9 +342,7 @@ def test_bracket_against_the_exact_line(p):
 def test_standard_error_in_six_dimensions():
     x = np.random.default_rng(77).random((60, 6))
     results = [wasserstein(x, Cube(6), precision=None, seed=1000 + seed) for seed in range(200)]
-    spread = np.std([r.estimate for r in results], ddof=1)
-    # First order in 1/k, so 15 % are allowed beside the error of a standard deviation, 5 %.
-    assert np.mean([r.standard_error for r in results]) == pytest.approx(spread, rel=0.15 + Z * 0.05)
+    assert_cautious(results, 1.3)
 
 
 def test_control_variates_reduce_the_error_and_keep_the_width():
@@ -370,7 +376,7 @@ def test_few_points_are_regressed_on_fewer_moments(law):
     mass, mean, covariance = np.array([MASS, 1 - MASS]), getattr(law, "mean", None), getattr(law, "covariance", None)
     results = [
         semidiscrete.bracket(
-            atoms, law.sample, 2, 64, np.random.default_rng(seed), mass, mean=mean, covariance=covariance
+            atoms, law.sample, Cost(2), 64, np.random.default_rng(seed), mass, mean=mean, covariance=covariance
         )
         for seed in range(300)
     ]
@@ -384,8 +390,7 @@ def test_few_points_are_regressed_on_fewer_moments(law):
         return
     assert holds
     assert abs(middle - truth) < Z * error
-    spread = np.std([r.estimate for r in results], ddof=1)
-    assert np.mean([r.standard_error for r in results]) == pytest.approx(spread, rel=0.1 + Z * 0.041)
+    assert_cautious(results)
 
 
 @pytest.mark.parametrize(("dimension", "count"), [(4, 32), (6, 32), (6, 64)])
@@ -453,11 +458,15 @@ def test_shifted_cloud_with_the_exact_mean():
 
 def test_bracket_on_the_torus():
     """A cloud moved by whole periods is the same cloud; the moments act on the axis that is not periodic."""
-    x = np.random.default_rng(81).random((30, 2))
+    x = np.floor(2**40 * np.random.default_rng(81).random((30, 2))) / 2**40  # so that moving them is exact
     law = Cube(2, moments=True)
     here = wasserstein(x, law, period=(1.0, None), precision=None)
     there = wasserstein(x + np.array([3.0, 0.0]), law, period=(1.0, None), precision=None)
-    assert there.estimate == pytest.approx(here.estimate, rel=1e-9)
+    assert there == here
+    rounded = wasserstein(x + np.array([3.3, 0.0]) - np.array([0.3, 0.0]), law, period=(1.0, None), precision=None)
+    assert rounded.upper == pytest.approx(here.upper, rel=1e-9)
+    # Optimal weights are not unique: round-off may find others of the same optimum.
+    assert abs(rounded.estimate - here.estimate) < 0.2 * here.standard_error
     assert here.estimate < wasserstein(x, law, precision=None).estimate
     dirac = wasserstein([[0.1, 0.9]], Cube(2), period=1.0, precision=0.001, seed=3)
     assert abs(dirac.estimate - 1 / 6) < Z * dirac.standard_error
@@ -466,7 +475,7 @@ def test_bracket_on_the_torus():
 def test_precision_is_met_and_counts_are_told():
     x = np.random.default_rng(82).random((150, 2))
     result = wasserstein(x, Cube(2), precision=0.1)
-    assert result.reference_points == 150 * semidiscrete.points_per_particle(2, 2, 0.1) == 150 * 19
+    assert result.reference_points == 150 * semidiscrete.points_per_particle(2, 2, 0.1) == 150 * 5
     assert 0 < result.upper - result.lower < 0.15 * result.estimate
     assert (result.method, result.p) == ("semidiscrete", 2)
     assert 0 <= result.residual < 1e-9
@@ -475,7 +484,7 @@ def test_precision_is_met_and_counts_are_told():
 def test_precision_table():
     count = semidiscrete.points_per_particle
     assert count(3, 2, None) == count(3, 2, 0.9) == 4
-    assert count(9, 2, 0.02) == count(6, 2, 0.02) < count(5, 2, 0.02) < count(4, 2, 0.02) < count(2, 2, 0.02)
+    assert count(9, 2, 0.02) == count(6, 2, 0.02) < count(5, 2, 0.02) < count(4, 2, 0.02) < count(1, 2, 0.02)
     assert count(4, 1, 0.02) < count(4, 2, 0.02)
     assert count(4, 2, 0.01) == pytest.approx(2 * count(4, 2, 0.02), abs=1)
 
@@ -514,6 +523,7 @@ def test_distance_of_a_negative_estimate_is_zero():
 
 X = np.random.default_rng(9).random((6, 2))
 LAW = Cube(2)
+UNEQUAL = np.random.default_rng(10).dirichlet(np.ones(6))
 
 
 def frozen(rng, m):
@@ -551,8 +561,10 @@ def frozen(rng, m):
         (X, LAW, {"precision": 1.0}, "precision must be in (0, 1)"),
         (X, LAW, {"precision": np.nan}, "precision must be in (0, 1)"),
         (X, LAW, {"memory": 0}, "memory must be a positive"),
-        (X, LAW, {"memory": 1000.0}, "use at most 2 points, or memory="),
-        (X, LAW, {"memory": 1e5}, "use precision=0.036 or None, or memory="),
+        (X, LAW, {"memory": 1000.0}, "use fewer points, or memory="),
+        (X, LAW, {"memory": 3e4}, " or None, or memory="),
+        (X, LAW, {"memory": 1000.0, "weights": np.arange(1, 7) / 21.0001}, "weights must sum to 1"),
+        (X, LAW, {"memory": 1000.0, "weights": UNEQUAL}, "6 x 126 points needs about"),
         (X, X, {"memory": 1000.0}, "use fewer points"),
         (X, LAW, {"seed": -1}, "seed must be an integer >= 0"),
         (X, LAW, {"seed": 1.5}, "seed must be an integer >= 0"),
@@ -602,7 +614,7 @@ def test_labelled_arrays_of_points():
 
 
 @pytest.mark.parametrize(("dimension", "p"), [(2, 2), (4, 2), (6, 1), (3, 1)])
-@pytest.mark.parametrize("memory", [1.1e9, 2e9, 7.7e9])
+@pytest.mark.parametrize("memory", [5e7, 1e8, 2e8])
 def test_the_refusal_names_a_precision_that_fits(dimension, p, memory):
     many, law = np.zeros((2000, dimension)), Cube(dimension)
     with pytest.raises(ValueError, match="GiB") as caught:
@@ -611,41 +623,55 @@ def test_the_refusal_names_a_precision_that_fits(dimension, p, memory):
     precision = re.search(r"use precision=(0\.\d+) or None, or memory=\d+$", str(caught.value)).group(1)
 
     def need(text):
-        return semidiscrete.memory_needed(2000, semidiscrete.points_per_particle(dimension, p, float(text)))
+        return semidiscrete.memory_needed(2000, semidiscrete.points_per_particle(dimension, p, float(text)), dimension)
 
     assert need(precision) <= memory < need(float(precision) / 1.2)
 
 
-def test_the_refusal_names_a_number_of_points_that_fits():
-    with pytest.raises(ValueError, match=r"use at most 3213 points, or memory=") as caught:
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("dimension", [2, 4, 6])
+def test_the_table_gives_the_precision(dimension, p):
+    """The width is C / k with C of the table, within a half: it is measured at one place and used at all."""
+    x = np.random.default_rng([91, dimension]).random((300, dimension))
+    precision = semidiscrete.WIDTH_CONSTANTS[p][semidiscrete.WIDTH_DIMENSIONS.index(dimension)] / 8
+    result = wasserstein(x, Cube(dimension), p, precision=precision)
+    assert result.reference_points == 300 * 8
+    assert 0.5 * precision < (result.upper - result.lower) / result.estimate < 1.5 * precision
+
+
+def test_what_no_precision_makes_fit_needs_fewer_points():
+    with pytest.raises(ValueError, match=r"use fewer points, or memory=\d+$") as caught:
         wasserstein(np.zeros((10**6, 4)), Cube(4))
     assert "\n" not in str(caught.value)
-    assert semidiscrete.memory_needed(3213, 4) <= 2 * 2**30 < semidiscrete.memory_needed(3214, 4)
-    with pytest.raises(ValueError, match=r"use fewer points, or memory=\d+$"):
-        wasserstein(X, X, memory=1000.0)
+    for points, reference, memory in ((X, X, 1000.0), (np.zeros((10**4, 2)), np.ones((10**4, 2)), 1e6)):
+        with pytest.raises(ValueError, match=r"use fewer points, or memory=\d+$"):
+            wasserstein(points, reference, memory=memory)
 
 
 PEAK = """
 import re
 import numpy as np
+from mfstudy.transport.cost import Cost
 from mfstudy.transport.semidiscrete import bracket
 
 def peak_after(count):
-    points = np.random.default_rng(0).random((count, 2))
-    bracket(points, lambda rng, m: rng.random((m, 2)), 2, 4, np.random.default_rng(1))
+    points = np.random.default_rng(0).random((count, {dimension}))
+    bracket(points, lambda rng, m: rng.random((m, {dimension})), Cost(2), 4, np.random.default_rng(1))
     return 1024 * int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read()).group(1))
 
-idle = peak_after(20)
-print(peak_after(800) - idle)
+idle = peak_after(300)
+print(peak_after(10000) - idle)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_memory_needed_is_what_a_bracket_takes():
-    done = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    assert 0.6 < int(done.stdout) / semidiscrete.memory_needed(800, 4) < 1.1
+@pytest.mark.parametrize("dimension", [2, 6])
+def test_memory_needed_is_what_a_bracket_takes(dimension):
+    command = [sys.executable, "-c", PEAK.format(dimension=dimension)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert 0.6 < int(done.stdout) / semidiscrete.memory_needed(10000, 4, dimension) < 1.1
 
 
 def test_k_is_at_least_two():
     with pytest.raises(ValueError, match="k must be"):
-        semidiscrete.bracket(X, LAW.sample, 2, 1, np.random.default_rng(0))
+        semidiscrete.bracket(X, LAW.sample, Cost(2), 1, np.random.default_rng(0))

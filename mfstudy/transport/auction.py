@@ -113,14 +113,15 @@ def auction(tree: Tree, points: Floats, state: Market, start: float, end: float)
     """
     eps, step, budget, descended = max(start, end), STEP, BIDS, False
     queue = np.empty(len(points), np.int32)
-    rest, patience = -1, 0.0
+    rest, patience, wars = -1, 0.0, 0
     for _ in range(PHASES):
         if rest < 0:
             rest = engine.reopen(state, eps, queue)
             patience = 4 * budget if descended else budget
         rest = engine.bid(tree, points, state, eps, queue, rest, int(patience * len(points)) + 1)
+        wars = wars + 1 if rest > 0 else 0
         if rest > 0:
-            eps *= step
+            eps *= step ** min(wars, 2)
             patience += budget / 2
             if descended:
                 step, budget = max(2.0, step**0.7), 1.5 * budget
