@@ -34,9 +34,11 @@ class Snapshot:
         In D = 1: u in (0, 1) -> F^{-1}(u), vectorised.
     mean : (D,) array, optional
     covariance : (D, D) array, optional
-    stratified : callable, optional
-        stratified(rng, m) -> (m, D) points whose empirical measure has rho^t as expectation, spread more evenly than
+    evenly : callable, optional
+        evenly(rng, m) -> (m, D) points whose empirical measure has rho^t as expectation, spread more evenly than
         i.i.d. ones.
+    stratified : callable, optional
+        As `sample`, with the exact masses of the components that the initial law has.
     upper_quantile : callable, optional
         In D = 1: u in (0, 1) -> F^{-1}(1 - u), exact in a heavy right tail.
     """
@@ -47,25 +49,47 @@ class Snapshot:
     quantile: Callable[[Floats], Floats] | None = None
     mean: Floats | None = None
     covariance: Floats | None = None
+    evenly: Callable[[np.random.Generator, int], Floats] | None = None
     stratified: Callable[[np.random.Generator, int], Floats] | None = None
     upper_quantile: Callable[[Floats], Floats] | None = None
 
 
-def evenly(law: InitialLaw, rng: np.random.Generator, count: int) -> Ensemble:
-    """Draw a start whose empirical measure has the law as expectation, spread more evenly than i.i.d. particles.
+def pushed(law: InitialLaw, push: Callable[[Ensemble], Floats], error: float) -> Snapshot:
+    """Return rho^t as a law pushed forward, with the ways of drawing from it.
 
-    A law that has a method ``stratified(rng, m)``, returning (m, D) points, is drawn by it: with the exact masses
-    of its components.
+    Parameters
+    ----------
+    law : InitialLaw
+        Where it has components of known masses, with a method ``stratified(rng, m)`` that returns (m, D) points.
+    push : callable
+        Start -> (m, D) points of rho^t.
+    error : float
+        Bound on W_2(rho^t, the numerical rho^t); dimensionless.
     """
+    kind = law.sample(np.random.default_rng(0), 1)
+    split = 0 if kind.position is None else kind.position.shape[1]
+
+    def start(points: Floats) -> Ensemble:
+        position, velocity = points[:, :split], points[:, split:]
+        return Ensemble(None if kind.position is None else position, None if kind.velocity is None else velocity)
 
     def independent(rng: np.random.Generator, m: int) -> Floats:
         return law.sample(rng, m).points
 
-    points = spread(getattr(law, "stratified", independent), rng, count)
-    kind = law.sample(np.random.default_rng(0), 1)
-    split = 0 if kind.position is None else kind.position.shape[1]
-    position, velocity = points[:, :split], points[:, split:]
-    return Ensemble(position if kind.position is not None else None, velocity if kind.velocity is not None else None)
+    strata: Callable[[np.random.Generator, int], Floats] = getattr(law, "stratified", independent)
+
+    def evenly(rng: np.random.Generator, m: int) -> Floats:
+        return push(start(spread(strata, rng, m)))  # pushing is what costs: choose first
+
+    def stratified(rng: np.random.Generator, m: int) -> Floats:
+        return push(start(strata(rng, m)))
+
+    return Snapshot(
+        sample=lambda rng, m: push(law.sample(rng, m)),
+        error=error,
+        evenly=evenly,
+        stratified=None if strata is independent else stratified,
+    )
 
 
 class MeanField(Protocol):

@@ -96,8 +96,16 @@ class _Image:
 
     @property
     def stratified(self) -> Sampler | None:
-        """Evenly spread draws of the law, mapped; None where the law has none."""
-        sampler: Sampler | None = getattr(self.law, "stratified", None)
+        """Draws with exact masses of components, mapped; None where the law has none."""
+        return self._mapped("stratified")
+
+    @property
+    def evenly(self) -> Sampler | None:
+        """Evenly spread draws, mapped; None where the law has none."""
+        return self._mapped("evenly")
+
+    def _mapped(self, name: str) -> Sampler | None:
+        sampler: Sampler | None = getattr(self.law, name, None)
         if sampler is None:
             return None
         return lambda rng, m: self.shear.points(sampler(rng, m), self.dimension)

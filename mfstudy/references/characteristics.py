@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ from mfstudy.forces.chemical import gradient_supremum
 from mfstudy.forces.fourier import Lattice, Modes, OutOfDomainError
 from mfstudy.integrate import ORDERS, Time, trajectory
 from mfstudy.laws import InitialLaw
-from mfstudy.meanfield import Snapshot, UnreachableError, evenly
+from mfstudy.meanfield import Snapshot, UnreachableError, pushed
 from mfstudy.references import Shared
 from mfstudy.systems import Dynamics, Parts, System, is_stepped
 
@@ -133,13 +133,11 @@ class _Driven:
         mean, covariance = self._moments[index]
         errors = self.shared["errors"][: index + 1].max(axis=0)  # up to now: maxima over time are compared with them
 
-        def sample(rng: np.random.Generator, m: int) -> Floats:
-            return self._pushed(self.law.sample(rng, m), self.time.steps[index]).points
+        def push(start: Ensemble) -> Floats:
+            return self._pushed(start, self.time.steps[index]).points
 
-        def stratified(rng: np.random.Generator, m: int) -> Floats:
-            return self._pushed(evenly(self.law, rng, m), self.time.steps[index]).points
-
-        return Snapshot(sample, float(errors[:3].sum()), float(errors[3]), None, mean, covariance, stratified)
+        rho = pushed(self.law, push, float(errors[:3].sum()))
+        return replace(rho, signal_error=float(errors[3]), mean=mean, covariance=covariance)
 
     @cached_property
     def _moments(self) -> list[tuple[Floats, Floats]]:

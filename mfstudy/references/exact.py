@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
-
-import numpy as np
 
 from mfstudy.ensemble import Ensemble, Floats, State
 from mfstudy.integrate import Time, motion
 from mfstudy.laws import InitialLaw
-from mfstudy.meanfield import Snapshot, evenly
+from mfstudy.meanfield import Snapshot, pushed
 from mfstudy.references import Shared
 from mfstudy.systems import Flow, System, is_flow
 
@@ -31,20 +29,15 @@ class _Pushed:
         """Return rho^t; its exact functions are those of rho_in where nothing moves."""
         law, still = self.law, self.system.stationary
 
-        def sample(rng: np.random.Generator, m: int) -> Floats:
-            return self.system.advance(law.sample(rng, m), 0.0, self.time.save[index]).points
-
-        def stratified(rng: np.random.Generator, m: int) -> Floats:
-            return self.system.advance(evenly(law, rng, m), 0.0, self.time.save[index]).points
+        def push(start: Ensemble) -> Floats:
+            return self.system.advance(start, 0.0, self.time.save[index]).points
 
         on_the_line = still and len(law.mean) == 1
-        return Snapshot(
-            sample=sample,
-            error=0.0,
+        return replace(
+            pushed(law, push, 0.0),
             quantile=law.quantile if on_the_line else None,
             mean=law.mean if still else None,
             covariance=law.covariance if still else None,
-            stratified=stratified,
             upper_quantile=getattr(law, "upper_quantile", None) if on_the_line else None,
         )
 

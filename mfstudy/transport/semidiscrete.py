@@ -24,6 +24,7 @@ PER_FEATURE = 10  # reference points that a control variate must have to be regr
 WIDTH_DIMENSIONS = (1.0, 2.0, 3.0, 4.0, 6.0)
 WIDTH_CONSTANTS = {1: (0.5, 0.3, 0.25, 0.22, 0.18), 2: (1.1, 0.42, 0.42, 0.42, 0.34)}
 BYTES, BYTES_PER_AXIS = 450, 160  # per reference point, measured
+HEAVY = 0.25  # part of a sum of squares that one point makes up only where the variance is infinite
 SEEN = 1000  # first points of a draw that must not come again
 LEAST_K = 4  # the midpoint is already nearly unbiased there
 
@@ -50,6 +51,7 @@ def bracket(
     covariance: Floats | None = None,
     memory: float | None = None,
     stratified: Sampler | None = None,
+    evenly: Sampler | None = None,
 ) -> Bracket:
     """Bracket W_p^p between a discrete measure and a sampled law.
 
@@ -71,8 +73,11 @@ def bracket(
     memory : float or None
         Budget in bytes; None = 2 GiB.
     stratified : callable or None
-        ``stratified(rng, m)`` returns (m, D) points whose empirical measure has the law as expectation and which are
-        spread more evenly than independent ones; None = they are chosen from a larger sample.
+        ``stratified(rng, m)`` returns (m, D) draws with the exact masses of the law's components, in place of
+        ``sampler``; their empirical measure must have the law as expectation.
+    evenly : callable or None
+        ``evenly(rng, m)`` returns (m, D) draws already spread evenly, as by `sampling.spread`; None = they are
+        chosen from a larger sample.
 
     Returns
     -------
@@ -102,7 +107,7 @@ def bracket(
         raise ValueError(f"k must be an integer >= 2, not {k}")
     places = _places(weights, count, k)
     _check_memory(count, k, dimension, places is None, memory, cost.p)
-    samples = _draw(sampler, stratified, rng, k * count, dimension)
+    samples = _draw(sampler if stratified is None else stratified, evenly, rng, k * count, dimension)
     points, samples = cost.wrapped(points), [cost.wrapped(sample) for sample in samples]
     mass = np.full(count, 1.0 / count) if weights is None else weights
     if places is None:
@@ -110,11 +115,14 @@ def bracket(
     else:
         optima = [_sparse(points, places, sample, cost) for sample in samples]
     features = [_features(sample, cost, mean, covariance) for sample in samples]
-    corrections = [
-        np.einsum("mf,f->m", features[own], _coefficients(features[1 - own], optima[1 - own].psi)) for own in (0, 1)
-    ]
+    orders = [neighbours(sample) for sample in samples]
+    # Of the whole variance, what the larger sample leaves; components of exact masses leave none.
+    whole = 1.0 / OVERSAMPLING if stratified is None else 0.0
+    linear = len(_flat(cost, dimension))
+    slopes = [_slopes(features[own], optima[own].psi, orders[own], whole, linear, cost.p) for own in (0, 1)]
+    corrections = [np.einsum("mf,f->m", features[own], slopes[1 - own]) for own in (0, 1)]
     crossed = [optima[1 - own].transform(samples[own], optima[own].owner) for own in (0, 1)]
-    return _combine(samples, optima, crossed, corrections, cost.p)
+    return _combine(orders, whole, optima, crossed, corrections, cost.p)
 
 
 def points_per_particle(dimension: int, p: float, precision: float | None) -> int:
@@ -185,17 +193,17 @@ def _places(weights: Floats | None, count: int, k: int) -> Indices | None:
 
 
 def _draw(
-    sampler: Sampler, stratified: Sampler | None, rng: np.random.Generator, size: int, dimension: int
+    sampler: Sampler, evenly: Sampler | None, rng: np.random.Generator, size: int, dimension: int
 ) -> list[Floats]:
     """Draw the reference points of two folds, spread evenly."""
     firsts: list[Floats] = []
 
     def draw(rng: np.random.Generator, m: int) -> Floats:
-        points = _checked(sampler if stratified is None else stratified, rng, m, dimension)
+        points = _checked(sampler if evenly is None else evenly, rng, m, dimension)
         firsts.append(points[:SEEN].copy())
         return points
 
-    samples = [draw(rng, size) if stratified is not None else spread(draw, rng, size) for _ in range(2)]
+    samples = [spread(draw, rng, size) if evenly is None else draw(rng, size) for _ in range(2)]
     if np.array_equal(firsts[0], firsts[1]):
         raise ValueError("reference must draw from the rng it is given: two draws of its sample are identical")
     return samples
@@ -249,7 +257,7 @@ def _features(sample: Floats, cost: Cost, mean: Floats | None, covariance: Float
     """
     if mean is None:
         return np.empty((len(sample), 0))
-    flat = [axis for axis in range(sample.shape[1]) if cost.periods is None or cost.periods[axis] is None]
+    flat = _flat(cost, sample.shape[1])
     centred = sample[:, flat] - mean[flat]
     if covariance is None:
         features = centred
@@ -263,30 +271,73 @@ def _features(sample: Floats, cost: Cost, mean: Floats | None, covariance: Float
     return features if len(sample) >= PER_FEATURE * features.shape[1] else features[:, :0]
 
 
-def _coefficients(features: Floats, values: Floats) -> Floats:
-    """Least-squares slopes (F,) of values (M,) on features."""
-    centred = features - features.mean(axis=0)
-    # Normal equations by einsum, not a tall factorisation: BLAS sees small matrices only, threads none.
-    gram = np.einsum("mi,mj->ij", centred, centred)
+def _flat(cost: Cost, dimension: int) -> list[int]:
+    """Axes that are not periodic."""
+    return [axis for axis in range(dimension) if cost.periods is None or cost.periods[axis] is None]
+
+
+def _slopes(features: Floats, values: Floats, order: Indices, whole: float, linear: int, p: float) -> Floats:
+    """Slopes (F,) of values (M,) on features that leave the least variance of an evenly spread sample.
+
+    Where squares have no variance themselves (a Student law with nu <= 4), a fitted slope would leave a part of it:
+    far out psi is |y|^2 and less, so for p = 2 the slope on |y|^2 is 1, and only linear functions are fitted.
+    """
+    count = features.shape[1]
+    squares = features**2
+    light = squares.max(axis=0, initial=0.0) <= HEAVY * squares.sum(axis=0)
+    slopes = np.zeros(count)
+    fitted = np.ones(count, dtype=bool)
+    if not light[linear:].all():
+        fitted[linear:] = False
+        if p == 2:
+            slopes[_trace(linear, count)] = 1.0
+            values = values - np.einsum("mf,f->m", features, slopes)
+    slopes[fitted] = _least_squares(features[:, fitted], values, order, whole)
+    return slopes
+
+
+def _trace(linear: int, count: int) -> Indices:
+    """Columns of the features that sum to |y - mean|^2 less its expectation, after the linear ones."""
+    if count == linear + 1:
+        return np.array([linear])
+    first, second = np.triu_indices(linear)
+    return np.asarray(linear + np.flatnonzero(first == second))
+
+
+def _least_squares(features: Floats, values: Floats, order: Indices, whole: float) -> Floats:
+    """Slopes (F,) by least squares on the differences between neighbours and, with a weight, on the whole sample."""
+    gram, moments = np.zeros((features.shape[1],) * 2), np.zeros(features.shape[1])
+    pairs = order[: len(order) // 2 * 2].reshape(-1, 2)
+    parts = [(0.5, features[pairs[:, 0]] - features[pairs[:, 1]], values[pairs[:, 0]] - values[pairs[:, 1]])]
+    if whole:
+        parts.append((whole, features - features.mean(axis=0), values - values.mean()))
+    for weight, x, y in parts:
+        # Normal equations by einsum, not a tall factorisation: BLAS sees small matrices only, threads none.
+        gram += weight / len(y) * np.einsum("mi,mj->ij", x, x)
+        moments += weight / len(y) * np.einsum("mi,m->i", x, y)
     norms = np.sqrt(np.diag(gram))
     norms[norms == 0] = 1.0  # a coordinate that does not vary; elsewhere units must not decide what is singular
-    moments = np.einsum("mi,m->i", centred, values - values.mean()) / norms
-    slopes, *_ = np.linalg.lstsq(gram / np.outer(norms, norms), moments, rcond=1e-12)
+    slopes, *_ = np.linalg.lstsq(gram / np.outer(norms, norms), moments / norms, rcond=1e-12)
     return np.asarray(slopes / norms)
 
 
 def _combine(
-    samples: list[Floats], optima: list[_Optimum], crossed: list[Floats], corrections: list[Floats], p: float
+    orders: list[Indices],
+    whole: float,
+    optima: list[_Optimum],
+    crossed: list[Floats],
+    corrections: list[Floats],
+    p: float,
 ) -> Bracket:
-    size = len(samples[0])
+    size = len(orders[0])
     shift = float(np.mean([correction.mean() for correction in corrections]))
     upper = float(np.mean([optimum.cost for optimum in optima])) - shift
     # The weights of one fold with the sample of the other: each enters once.
     weights = float(np.mean([optimum.weights for optimum in optima]))
     lower = weights + float(np.mean([psi.mean() for psi in crossed])) - shift
     variances = [
-        _variance(sample, 0.5 * (optimum.psi + psi) - correction)
-        for sample, optimum, psi, correction in zip(samples, optima, crossed, corrections, strict=True)
+        _variance(order, whole, 0.5 * (optimum.psi + psi) - correction)
+        for order, optimum, psi, correction in zip(orders, optima, crossed, corrections, strict=True)
     ]
     return Bracket(
         estimate=0.5 * (lower + upper),
@@ -300,10 +351,9 @@ def _combine(
     )
 
 
-def _variance(sample: Floats, values: Floats) -> float:
+def _variance(order: Indices, whole: float, values: Floats) -> float:
     """Variance of the mean of values (M,) over an evenly spread sample."""
-    ordered = values[neighbours(sample)]
+    ordered = values[order]
     pairs = ordered[: len(ordered) // 2 * 2].reshape(-1, 2)
     local = 0.5 * float(np.mean((pairs[:, 0] - pairs[:, 1]) ** 2))
-    whole = float(np.var(values, ddof=1))
-    return (local + whole / OVERSAMPLING) / len(values)
+    return (local + whole * float(np.var(values, ddof=1))) / len(values)

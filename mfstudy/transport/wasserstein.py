@@ -26,7 +26,9 @@ class Law(Protocol):
     """A law that can be sampled.
 
     On the line it may also have ``quantile(u)``, and ``upper_quantile(u)``, the quantile at 1 - u, for a heavy right
-    tail; exact ``mean`` (D,) and ``covariance`` (D, D) are used as control variates when present.
+    tail; exact ``mean`` (D,) and ``covariance`` (D, D) are used as control variates when present, and
+    ``stratified(rng, m)`` in place of ``sample``, draws with the exact masses of the law's components. Where draws are
+    costly, ``evenly(rng, m)`` returns draws already spread evenly, as by ``mfstudy.transport.sampling.spread``.
     """
 
     def sample(self, rng: np.random.Generator, m: int, /) -> Floats:
@@ -111,8 +113,8 @@ def wasserstein(
         raise ValueError(f"p must be 1 or 2 for a sampled reference in D = {x.shape[1]}, not {p}")
     mean, covariance = _moments(reference, x.shape[1])
     k = points_per_particle(x.shape[1], p, precision)
-    stratified = getattr(reference, "stratified", None)
-    return bracket(x, sampler, ground, k, _generator(seed), mass, mean, covariance, memory, stratified)
+    stratified, evenly = getattr(reference, "stratified", None), getattr(reference, "evenly", None)
+    return bracket(x, sampler, ground, k, _generator(seed), mass, mean, covariance, memory, stratified, evenly)
 
 
 def _discrete(
