@@ -344,17 +344,17 @@ def bid(tree, points, state, eps, queue, rest, most):
     bids = 0
     while rest > 0 and bids < most:
         m = queue[rest - 1]
-        best, second, which, worst = FAR, FAR, 0, -FAR
+        best, second, which, worst, dear = FAR, FAR, 0, -FAR, 0.0
         for q in range(size):
             value = costs[m, q] - phi[candidates[m, q]]
-            worst = max(worst, value)
+            worst, dear = max(worst, value), max(dear, costs[m, q])
             if value < best:
                 second, best, which = best, value, q
             elif value < second:
                 second = value
         if best > beyond[m]:
             # The list itself bounds what the search must look at.
-            values[:] = FAR if beyond[m] == -FAR else worst + 1e-9 * abs(worst) + 1e-290
+            values[:] = FAR if beyond[m] == -FAR else worst + 1e-9 * (abs(worst) + dear) + 1e-290
             for d in range(len(y)):
                 y[d] = points[m, d]
             search(
@@ -415,17 +415,17 @@ def choose(tree, points, state):
     size = candidates.shape[1]
     values, found, y = np.empty(size), np.empty(size, np.int64), np.empty(points.shape[1])
     for m in range(len(points)):
-        best, which, worst = FAR, 0, -FAR
+        best, which, worst, dear = FAR, 0, -FAR, 0.0
         for q in range(size):
             value = costs[m, q] - phi[candidates[m, q]]
-            worst = max(worst, value)
+            worst, dear = max(worst, value), max(dear, costs[m, q])
             if value < best:
                 best, which = value, q
         # A place that is as good as the best keeps its owner: ties must not start paths.
         if owner[m] >= 0 and costs[m, owner[m]] - phi[candidates[m, owner[m]]] <= best:
             which = owner[m]
         if best > beyond[m]:
-            values[:] = worst + 1e-9 * abs(worst) + 1e-290
+            values[:] = worst + 1e-9 * (abs(worst) + dear) + 1e-290
             for d in range(len(y)):
                 y[d] = points[m, d]
             search(
@@ -458,7 +458,8 @@ def complete(state):
     """Whether every reference point holds its best particle of all."""
     for m in range(len(state.owner)):
         i = state.candidates[m, state.owner[m]]
-        if state.costs[m, state.owner[m]] - state.phi[i] > state.beyond[m]:
+        paid, price = state.costs[m, state.owner[m]], state.phi[i]
+        if paid - price > state.beyond[m] + 1e-14 * (paid + abs(price)):
             return False
     return True
 

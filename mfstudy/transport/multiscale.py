@@ -20,6 +20,7 @@ COARSEST = 64  # particles, or clusters of them, of the first level
 FACTOR = 2  # binary logarithm of the ratio of two levels
 DENSITY = 2  # binary logarithm of the reference points for each cluster
 COARSE_EPS = 0.1  # last eps of a level, of its local scale
+LEAST_EPS = 1e-10  # of the largest cost: far below, prices do not move in double precision
 FINE_EPS = 0.003  # last eps of all, of the mean cost or the local scale
 SOME = 500  # reference points that a scale is measured on
 ATTEMPTS = 4  # to close a problem exactly, each with a tenth of the eps
@@ -169,7 +170,9 @@ def assign(points: Floats, places: Indices, reference: Floats, cost: Cost) -> As
     y = np.ascontiguousarray(y[order])
     state = _solve(tree, places[tree.order], y, cost)
     held = state.candidates[np.arange(len(order)), state.owner]
-    paid = state.costs[np.arange(len(order)), state.owner]
+    paid = cost.along(np.ascontiguousarray(tree.points.T)[held], y)
+    if np.any(np.bincount(held, minlength=len(points)) != places[tree.order]):
+        raise UncertifiedError("transport solve not certified: a particle serves another mass than its own")
     inner, psi, gap = _price(tree, y, state, held, paid)
     owner, at, phi = np.empty(len(order), np.int64), np.empty(len(order)), np.empty(len(points))
     owner[order], at[order], phi[tree.order] = tree.order[held], psi, inner
@@ -213,8 +216,8 @@ def _frame(points: Floats, places: Indices, reference: Floats) -> Frame:
     x, y = points - mean, reference - other_mean
     first = np.einsum("n,nd,ne->de", mass, x, x)
     second = np.einsum("nd,ne->de", y, y) / len(y)
-    floor = DEGENERATE * (np.trace(first) + np.trace(second)) / len(mean) + np.finfo(float).tiny
-    first, second = first + floor * np.eye(len(mean)), second + floor * np.eye(len(mean))
+    size = float(np.trace(first) + np.trace(second)) / len(mean) or 1.0
+    first, second = first / size + DEGENERATE * np.eye(len(mean)), second / size + DEGENERATE * np.eye(len(mean))
     # The map between Gaussians of these covariances (Gelbrich) is A = B (B second B)^... ; S is its square root.
     root = _function(first, np.sqrt)
     inverse = _function(first, lambda e: e**-0.5)
@@ -232,12 +235,13 @@ def _solve(tree: Tree, places: Indices, reference: Floats, cost: Cost) -> Market
     """Optimal assignment; places in tree order, reference sorted along the tree."""
     phi, eps, mean = _coarse(tree, places, reference, cost)
     # Both matter: neighbours may differ by far less than the mean (clouds far apart, supports of lower dimension).
-    last = max(FINE_EPS * min(mean, _scale(tree, reference, phi)), 1e-15 * mean, np.finfo(float).tiny)
+    last = max(FINE_EPS * min(mean, _scale(tree, reference, phi)), LEAST_EPS * _largest(tree, reference, cost))
     state = market(tree, len(reference), phi, places)
     for _ in range(ATTEMPTS):
         auction(tree, reference, state, max(eps, last), last)
-        if finish(tree, reference, state):
-            return state
+        closed = finish(tree, reference, state)
+        if closed is not None:
+            return closed
         eps, last = last, 0.1 * last
     raise UncertifiedError("transport solve not certified: particles remain that no list of candidates reaches")
 
@@ -253,6 +257,12 @@ def _price(
         if gap <= 1e-13 * float(np.mean(paid)):
             break
     return inner, psi, gap
+
+
+def _largest(tree: Tree, reference: Floats, cost: Cost) -> float:
+    """Bound on all costs, > 0."""
+    extent = np.ptp(np.concatenate([tree.points.T, reference]), axis=0)
+    return float(max(np.sum(extent**2) ** (0.5 * cost.p), 1e-290))
 
 
 def _coarse(tree: Tree, places: Indices, reference: Floats, cost: Cost) -> tuple[Floats, float, float]:
@@ -324,7 +334,8 @@ def _level(
     scale = max(_scale(tree, reference, phi), np.finfo(float).tiny if mean == np.inf else 1e-12 * mean)
     last = COARSE_EPS * min(scale, mean) * min(1.0, 4 * len(centres) / len(reference))
     state = market(tree, len(reference), phi, share)
-    auction(tree, reference, state, eps, max(last, np.finfo(float).tiny))
+    last = max(last, LEAST_EPS * _largest(tree, reference, cost))
+    auction(tree, reference, state, max(eps, last), last)
     psi, _ = trees.nearest(tree, reference, state.phi)
     paid = float(np.mean(state.costs[np.arange(len(reference)), state.owner]))
     return (reference, psi), RISE * last, paid

@@ -50,5 +50,7 @@ def neighbours(points: Floats) -> NDArray[np.int64]:
     from mfstudy.transport import engine
 
     rows, order = np.array(points, order="C"), np.arange(len(points))
-    engine.cells(rows, order, 1, np.zeros(len(points), np.int64), np.empty(len(points), np.int64))
+    cells = len(points) // 2
+    if cells:
+        engine.cells(rows, order, 2, np.zeros(cells, np.int64), np.empty(cells, np.int64))
     return order

@@ -23,7 +23,7 @@ PER_FEATURE = 10  # reference points that a control variate must have to be regr
 # k = 4 to 24; in D = 1 it depends much on the points.
 WIDTH_DIMENSIONS = (1.0, 2.0, 3.0, 4.0, 6.0)
 WIDTH_CONSTANTS = {1: (0.5, 0.3, 0.25, 0.22, 0.18), 2: (1.1, 0.42, 0.42, 0.42, 0.34)}
-BYTES, BYTES_PER_AXIS = 450, 160  # per reference point, measured
+BYTES, BYTES_PER_AXIS = 150, 125  # per reference point: measured 355 to 413 in D = 2, 900 in D = 6
 HEAVY = 0.25  # part of a sum of squares that one point makes up only where the variance is infinite
 SEEN = 1000  # first points of a draw that must not come again
 LEAST_K = 4  # the midpoint is already nearly unbiased there
@@ -152,12 +152,9 @@ def _width(dimension: int, p: float) -> float:
     return float(np.interp(dimension, WIDTH_DIMENSIONS, WIDTH_CONSTANTS[1 if p < 1.5 else 2]))
 
 
-def _remedy(count: int, dimension: int, p: float, fits: Callable[[int], bool]) -> str:
-    """Say what fits into the memory: a precision, rounded up to two digits, or fewer particles."""
-    k = next((k for k in range(4096, LEAST_K - 1, -1) if fits(k)), 0)
-    if k < LEAST_K:
-        return "fewer points"
-    precision = Decimal(_width(dimension, p)) / k
+def _remedy(k: int, dimension: int, p: float) -> str:
+    """Say which precision k reference points a particle can meet, rounded up to two digits."""
+    precision = Decimal(_width(dimension, p)) / max(k, 1)
     digits = precision.quantize(Decimal(1).scaleb(precision.adjusted() - 1), ROUND_CEILING)
     return f"precision={digits:f} or None"
 
@@ -175,7 +172,9 @@ def _check_memory(count: int, k: int, dimension: int, dense: bool, memory: float
     budget = MEMORY if memory is None else memory
     need = memory_needed(count, k, dimension)
     if need > budget:
-        remedy = _remedy(count, dimension, p, lambda k: memory_needed(count, k, dimension) <= budget)
+        remedy = _remedy(int(budget / memory_needed(count, 1, dimension)), dimension, p)
+        if budget < memory_needed(count, LEAST_K, dimension):
+            remedy = f"at most {int(budget / memory_needed(1, LEAST_K, dimension))} points"
         raise ValueError(
             f"{count} points with {k} reference points each need about {need / 2**30:.3g} GiB, "
             f"memory allows {budget / 2**30:.3g}: use {remedy}, or memory={need:.0f}"

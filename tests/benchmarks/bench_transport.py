@@ -24,7 +24,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
@@ -314,12 +313,13 @@ def row(label, function, target="", limit=LIMIT, **arguments):
 
 def against(ours, peer, label, target="", limit=LIMIT, scale=1.0, **arguments):
     """Print a peer's row: how often our time goes into its, times ``scale``, and the difference of the values."""
-    result = apart(peer, limit, **arguments)
-    note = ""
+    result, note = apart(peer, limit, **arguments), ""
+    settings = f"POT {installed('POT')}, numItermax 1e9" if peer is emd2 else f"SciPy {installed('scipy')}, defaults"
     if ours and result and "value" in result:
         times = scale * result["cpu"] / ours["cpu"]
         note = f"{times:.0f}x our time, value/ours - 1 = {result['value'] / ours['value'] - 1:.1e}"
-    line(label, result, limit, target, note + (f", extrapolated x {scale:g}" if scale != 1 else ""))
+        note += f", extrapolated x {scale:g}" if scale != 1 else ""
+    line(label, result, limit, target, f"{note}; {settings}" if note else settings)
     return result
 
 
@@ -383,18 +383,14 @@ ROWS = {"a": equal_bias, "b": discrete, "c": midpoint, "d": two_percent, "e": th
 FIGURE_CASE = "cube6"
 FIGURE_SIZES = (100, 300, 1000, 3000, 10_000)
 FAST, SLOW = (64, 40_000), (16, 5000)  # replicates of a size: at most the first, about the second over N, at least 3
-# method: label, reference points a particle, largest N, replicates
+# method: package, settings, reference points a particle, largest N, replicates
 METHODS = {
-    "ours": ("mfstudy, midpoint, k = 4", 4, 10_000, FAST),
-    "emd2": ("POT emd2, k = 4, numItermax 1e9", 4, 3000, SLOW),
-    "assignment": ("SciPy linear_sum_assignment, k = 1", 1, 3000, FAST),
-    "geomloss": ("GeomLoss Sinkhorn, k = 4, blur 0.01, not debiased", 4, 1000, SLOW),
-    "ott": ("OTT Sinkhorn, k = 4, epsilon 1e-3", 4, 1000, SLOW),
+    "ours": ("mfstudy", "midpoint, k = 4", 4, 10_000, FAST),
+    "emd2": ("POT", "emd2, k = 4, numItermax 1e9", 4, 3000, SLOW),
+    "assignment": ("scipy", "linear_sum_assignment, k = 1", 1, 3000, FAST),
+    "geomloss": ("geomloss", "Sinkhorn, k = 4, blur 0.01, scaling 0.9, not debiased", 4, 1000, SLOW),
+    "ott": ("ott-jax", "Sinkhorn, k = 4, epsilon 1e-3", 4, 1000, SLOW),
 }
-
-
-def installed(method):
-    return method not in ("geomloss", "ott") or find_spec(method) is not None
 
 
 def replicated(method, n, k, replicates):
@@ -424,9 +420,10 @@ def curve_of(label, method, k, sizes, truth, replicates):
 def curves():
     """Yield the label and the curve of each method that is installed."""
     truth = {n: replicated("truth", n, 0, FAST) for n in FIGURE_SIZES}
-    for method, (label, k, largest, replicates) in METHODS.items():
-        if not installed(method):
-            print(f"figure: {label}: not installed")
+    for method, (package, settings, k, largest, replicates) in METHODS.items():
+        label = f"{package} {installed(package)} {settings}"
+        if installed(package) is None:
+            print(f"figure: {package} is absent")
             continue
         sizes = [n for n in FIGURE_SIZES if n <= largest]
         curve = curve_of(label, method, k, sizes, truth, replicates)
@@ -445,7 +442,7 @@ def figure(path):
         time.loglog(sizes, seconds, f"{marker}-", label=label)
         bias.errorbar(sizes, 100 * means, 100 * errors, fmt=f"{marker}-", capsize=3)
     bias.axhline(0, color="0.6", lw=0.8, zorder=0)
-    bias.set(xscale="log", xlabel="N, particles", ylabel="bias of $W_2^2$, %", yscale="symlog")
+    bias.set(xscale="log", xlabel="N, particles", ylabel="bias of $W_2^2$, %", yscale="symlog", ylim=(-1, 40))
     bias.set_title("mean over replicates, against our bracket of 2 %", fontsize=10)
     time.set(xlabel="N, particles", ylabel="CPU seconds a replicate")
     time.set_title(f"uniform law of $[0, 1]^6$, one thread, {machine()}", fontsize=10)
@@ -458,14 +455,17 @@ def machine():
     return platform.processor() or platform.machine()
 
 
+def installed(package):
+    """Return the version of an installed package, None if it is absent."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def versions():
-    found = [f"Python {platform.python_version()}"]
-    for name in ("numpy", "scipy", "numba", "POT", "geomloss", "torch", "ott-jax", "jax"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} absent")
-    return ", ".join(found)
+    names = ("numpy", "scipy", "numba", "POT", "geomloss", "torch", "ott-jax", "jax")
+    return ", ".join(f"{name} {installed(name) or 'absent'}" for name in names)
 
 
 def main():
@@ -480,7 +480,7 @@ def main():
         return
     if set(chosen.rows) - set(ROWS):
         parser.error(f"rows must be of {' '.join(ROWS)}, not {' '.join(chosen.rows)}")
-    print(f"{machine()}, {os.cpu_count()} cores, one thread; {versions()}")
+    print(f"{machine()}, {os.cpu_count()} cores, one thread; Python {platform.python_version()}, {versions()}")
     for law in ("cube2", "cube2 p=1", "torus2", "kinetic4 p=1"):
         apart(bracketed, LIMIT, case=law, n=WARM)  # compiles what the cache lacks
     rows = chosen.rows or ([] if chosen.figure else list(ROWS))

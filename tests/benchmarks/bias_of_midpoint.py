@@ -151,9 +151,7 @@ def main() -> None:
     points = np.random.default_rng(0).random((SIZE, 2))
     samples = [np.random.default_rng(seed).random((4 * SIZE, 2)) for seed in (1, 2)]
     given = iter(samples)
-    same = bracket(
-        points, lambda rng, m: next(given), COST, 4, np.random.default_rng(), evenly=lambda *_: next(given)
-    )
+    same = bracket(points, lambda rng, m: next(given), COST, 4, np.random.default_rng(), evenly=lambda *_: next(given))
     np.testing.assert_allclose(ends(points, samples), (same.lower, same.upper), rtol=1e-12)
     heading = "".join(f" {f'k = {k}: bias':>16s} {'width':>6s}" for k in SHORT)
     print(f"{f'N = {SIZE}, per cent':28s}{heading} {'sd':>6s} {'told':>6s} {'with':>6s} {'told':>6s} {'s':>6s}")
