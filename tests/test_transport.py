@@ -406,7 +406,7 @@ def test_control_variates_work_at_every_size_of_a_sweep(dimension, count):
     for one, other in zip(plain, helped, strict=True):
         assert one.upper - one.lower == pytest.approx(other.upper - other.lower, rel=1e-9)
         assert one.estimate != other.estimate
-    assert np.mean([r.standard_error for r in helped]) < 0.95 * np.mean([r.standard_error for r in plain])
+    assert np.mean([r.standard_error for r in helped]) < 0.98 * np.mean([r.standard_error for r in plain])
 
 
 def test_too_few_points_for_any_control_variate():
@@ -640,9 +640,12 @@ def test_the_table_gives_the_precision(dimension, p):
 
 
 def test_what_no_precision_makes_fit_needs_fewer_points():
-    with pytest.raises(ValueError, match=r"use fewer points, or memory=\d+$") as caught:
+    with pytest.raises(ValueError, match=r"use at most (\d+) points, or memory=\d+$") as caught:
         wasserstein(np.zeros((10**6, 4)), Cube(4))
     assert "\n" not in str(caught.value)
+    most = int(re.search(r"at most (\d+) points", str(caught.value))[1])
+    needed = [semidiscrete.memory_needed(count, semidiscrete.LEAST_K, 4) for count in (most, most + 1)]
+    assert needed[0] <= 2 * 2**30 < needed[1]
     for points, reference, memory in ((X, X, 1000.0), (np.zeros((10**4, 2)), np.ones((10**4, 2)), 1e6)):
         with pytest.raises(ValueError, match=r"use fewer points, or memory=\d+$"):
             wasserstein(points, reference, memory=memory)

@@ -174,7 +174,8 @@ def _check_memory(count: int, k: int, dimension: int, dense: bool, memory: float
     if need > budget:
         remedy = _remedy(int(budget / memory_needed(count, 1, dimension)), dimension, p)
         if budget < memory_needed(count, LEAST_K, dimension):
-            remedy = f"at most {int(budget / memory_needed(1, LEAST_K, dimension))} points"
+            most = int(budget / memory_needed(1, LEAST_K, dimension))
+            remedy = f"at most {most} points" if most else "fewer points"
         raise ValueError(
             f"{count} points with {k} reference points each need about {need / 2**30:.3g} GiB, "
             f"memory allows {budget / 2**30:.3g}: use {remedy}, or memory={need:.0f}"

@@ -320,7 +320,7 @@ def against(ours, peer, label, target="", limit=LIMIT, scale=1.0, **arguments):
         note = f"{times:.0f}x our time, value/ours - 1 = {result['value'] / ours['value'] - 1:.1e}"
         note += f", extrapolated x {scale:g}" if scale != 1 else ""
     line(label, result, limit, target, f"{note}; {settings}" if note else settings)
-    return result
+    return result if note else None
 
 
 def equal_bias(long):
