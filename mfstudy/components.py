@@ -19,16 +19,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-#: Folder -> the methods of which its components must have one.
+#: Folder -> what each of its components must have (" or " between alternatives).
 FOLDERS = {
-    "systems": ("advance", "dynamics"),
+    "systems": ("phase", "advance or dynamics"),
     "laws": ("on",),
-    "references": ("solve",),
-    "observables": ("measure",),
-    "distances": ("between",),
-    "kernels": ("slope",),
-    "external": ("at",),
-    "velocities": ("at",),
+    "references": ("admit", "solve", "restore"),
+    "observables": ("fields", "admit", "measure", "budget"),
+    "distances": ("measured", "between"),
+    "kernels": ("at", "slope", "growth"),
+    "external": ("at", "potential", "growth"),
+    "velocities": ("at", "jacobian", "bounds"),
 }
 
 #: Magnitudes of numbers in studies: their powers stay far from overflow and underflow.
@@ -125,12 +125,11 @@ def build(folder: str, table: object, where: str) -> Any:
     if not isinstance(kind, str):
         raise InputError(f"{where}.kind: {kind!r} is not a name; allowed: {', '.join(kinds(folder))}")
     cls = component_class(_module(folder, kind, where))
-    offered = any(callable(getattr(cls, method, None)) for method in FOLDERS[folder])
-    if not offered or not isinstance(getattr(cls, "scheme", None), int):
-        raise InputError(
-            f"{where}.kind: '{kind}' is no component of '{folder}'; allowed: a dataclass with a method"
-            f" {' or '.join(map(repr, FOLDERS[folder]))} and an integer 'scheme'"
-        )
+    missing = [repr(m) for m in FOLDERS[folder] if not any(hasattr(cls, name) for name in m.split(" or "))]
+    if not isinstance(getattr(cls, "scheme", None), int):
+        missing.append("an integer 'scheme'")
+    if missing:
+        raise InputError(f"{where}.kind: '{kind}' is no component of '{folder}': it lacks {', '.join(missing)}")
     return fill(cls, {key: value for key, value in table.items() if key != "kind"}, where)
 
 
