@@ -426,5 +426,5 @@ def test_lists_hold_true_costs_where_reduced_costs_vanish():
         state.top[:] += shift
         state.beyond[:] -= shift
         state.beyond[m] = -1e9
-        paths.engine.choose(built, y, state)
+        paths.engine.choose(built, y, state, True)
         np.testing.assert_allclose(state.costs, pairs[state.candidates, rows[:, None]], rtol=0, atol=1e-9)

@@ -17,11 +17,13 @@ from mfstudy.ensemble import Floats
 from mfstudy.transport import engine
 from mfstudy.transport.bracket import UncertifiedError
 from mfstudy.transport.engine import FAR
-from mfstudy.transport.tree import Indices, Tree, highest
+from mfstudy.transport.tree import Indices, Tree, build, highest, several
 
 LIST = 12  # particles in a list; between 6 and 24 the time changes by less than half
 STEP = 5.0  # from one eps to the next
 BIDS = 4.0  # for each reference point in a phase; more are a price war, and eps is raised
+GAIN = 0.2  # part of the bidders left after a price war that still counts as a gain
+FEW, FEW_PART = 100, 0.004  # reference points, and part of them, that are placed along paths
 PHASES = 200  # most phases before an auction is given up
 
 Index32 = NDArray[np.int32]
@@ -108,19 +110,27 @@ def auction(tree: Tree, points: Floats, state: Market, start: float, end: float)
 
     Notes
     -----
-    A phase of too many bids is a price war: eps is raised, prices and places are kept (they are then optimal to the
-    larger eps all the more), and the scaling descends again, more slowly and more patiently after each war.
+    A phase of too many bids is a price war. Where it still gains ground, it goes on; where a few reference points
+    remain that would have to raise all prices, they are placed along shortest paths instead. Else eps is raised,
+    prices and places are kept (they are then optimal to the larger eps all the more), and the scaling descends again,
+    more slowly and more patiently after each war.
     """
     eps, step, budget, descended = max(start, end), STEP, BIDS, False
     queue = np.empty(len(points), np.int32)
+    few = min(FEW, FEW_PART * len(points))
     rest, patience, wars = -1, 0.0, 0
     for _ in range(PHASES):
         if rest < 0:
             rest = engine.reopen(state, eps, queue)
             patience = 4 * budget if descended else budget
+        before = rest
         rest = engine.bid(tree, points, state, eps, queue, rest, int(patience * len(points)) + 1)
-        wars = wars + 1 if rest > 0 else 0
-        if rest > 0:
+        if 0 < rest <= few:
+            rest = 0 if _placed(tree, points, state) else -1
+        elif 0 < rest < GAIN * before:
+            continue
+        if rest != 0:
+            wars += 1
             eps *= step ** min(wars, 2)
             patience += budget / 2
             if descended:
@@ -128,5 +138,32 @@ def auction(tree: Tree, points: Floats, state: Market, start: float, end: float)
             continue
         if eps <= end:
             return
-        eps, rest, descended = max(eps / step, end), -1, True
+        eps, rest, wars, descended = max(eps / step, end), -1, 0, True
     raise UncertifiedError(f"transport solve not certified: the auction did not end in {PHASES} phases")
+
+
+def _placed(tree: Tree, points: Floats, state: Market) -> bool:
+    """Send the last reference points to free places along shortest paths; return whether all of them got there."""
+    held = np.flatnonzero(state.owner >= 0)
+    served = np.bincount(state.candidates[held, state.owner[held]], minlength=len(state.phi))
+    engine.choose(tree, points, state, False)
+    _offer(tree, points, state, np.flatnonzero(served < np.diff(state.first)))
+    return bool(engine.augment(state))
+
+
+def _offer(tree: Tree, points: Floats, state: Market, free: Indices) -> None:
+    """Put particles that no list may hold into the lists of the reference points that would come to them first."""
+    candidates, costs, beyond, owner = state.candidates, state.costs, state.beyond, state.owner
+    psi = np.min(costs - state.phi[candidates], axis=1)
+    other = build(points, tree)
+    first, _ = several(other, np.ascontiguousarray(tree.points.T[free]), psi[other.order], min(LIST, len(points)))
+    for i, nearest in zip(free, other.order[first], strict=True):
+        for m in nearest:
+            if i in candidates[m]:
+                continue
+            values = costs[m] - state.phi[candidates[m]]
+            values[owner[m]] = -FAR  # what it holds stays
+            worst = int(np.argmax(values))
+            beyond[m] = min(beyond[m], values[worst])
+            candidates[m, worst] = i
+            costs[m, worst] = engine.pair_cost(tree.points, i, points[m], tree.periods, tree.split, tree.p)

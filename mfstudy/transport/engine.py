@@ -405,8 +405,8 @@ def bid(tree, points, state, eps, queue, rest, most):
 
 
 @compiled
-def choose(tree, points, state):
-    """Let every reference point take its best particle, searching where its list does not tell."""
+def choose(tree, points, state, everyone):
+    """Let all reference points, or those without a place, take their best particle; search where lists do not tell."""
     x, low, high, start, end, leaves = tree.points, tree.low, tree.high, tree.start, tree.end, tree.leaves
     periods, split, p = tree.periods, tree.split, tree.p
     candidates, costs, beyond, owner = state.candidates, state.costs, state.beyond, state.owner
@@ -415,6 +415,8 @@ def choose(tree, points, state):
     size = candidates.shape[1]
     values, found, y = np.empty(size), np.empty(size, np.int64), np.empty(points.shape[1])
     for m in range(len(points)):
+        if owner[m] >= 0 and not everyone:
+            continue
         best, which, worst, dear = FAR, 0, -FAR, 0.0
         for q in range(size):
             value = costs[m, q] - phi[candidates[m, q]]
@@ -425,7 +427,7 @@ def choose(tree, points, state):
         if owner[m] >= 0 and costs[m, owner[m]] - phi[candidates[m, owner[m]]] <= best:
             which = owner[m]
         if best > beyond[m]:
-            values[:] = worst + 1e-9 * (abs(worst) + dear) + 1e-290
+            values[:] = FAR if beyond[m] == -FAR else worst + 1e-9 * (abs(worst) + dear) + 1e-290
             for d in range(len(y)):
                 y[d] = points[m, d]
             search(

@@ -34,7 +34,7 @@ def finish(tree: Tree, points: Floats, state: Market) -> Market | None:
         not become complete: the potentials are then too far from the optimal ones.
     """
     for _ in range(ROUNDS):
-        engine.choose(tree, points, state)
+        engine.choose(tree, points, state, True)
         if not engine.augment(state):
             longer = _longer(tree, points, state)
             if longer is None:

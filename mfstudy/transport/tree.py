@@ -53,13 +53,14 @@ class Tree(NamedTuple):
     split: int
 
 
-def build(points: Floats, cost: Cost, leaf: int = engine.LEAF) -> Tree:
+def build(points: Floats, cost: Cost | Tree, leaf: int = engine.LEAF) -> Tree:
     """Build the tree of points (N, D), wrapped into [0, period) along periodic axes.
 
     Parameters
     ----------
     points : (N, D) array
-    cost : Cost
+    cost : Cost or Tree
+        A tree has the periods and the order of its cost.
     leaf : int, optional
         Most points of a leaf.
     """
@@ -73,8 +74,11 @@ def build(points: Floats, cost: Cost, leaf: int = engine.LEAF) -> Tree:
     engine.split_nodes(rows, order, start, end, axis, cut)
     low, high = np.empty((nodes, dimension)), np.empty((nodes, dimension))
     engine.bound(rows, start, end, leaves, low, high)
-    periods = np.array([length or 0.0 for length in cost.periods or (None,) * dimension])
-    split = dimension if len(cost.blocks(dimension)) == 1 else cost.split
+    if isinstance(cost, Tree):
+        periods, split = cost.periods, cost.split
+    else:
+        periods = np.array([length or 0.0 for length in cost.periods or (None,) * dimension])
+        split = dimension if len(cost.blocks(dimension)) == 1 else cost.split
     columns = np.ascontiguousarray(rows.T)
     return Tree(columns, order, start, end, low, high, axis, cut, leaves, periods, float(cost.p), split)
 
