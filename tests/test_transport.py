@@ -23,7 +23,7 @@ from mfstudy.ensemble import Measure, Phase
 from mfstudy.laws.ball import Ball
 from mfstudy.laws.box import Box
 from mfstudy.laws.gaussian import Gaussian
-from mfstudy.transport import discrete, semidiscrete
+from mfstudy.transport import discrete, semidiscrete, variates
 from mfstudy.transport.bracket import Bracket, UncertifiedError
 from mfstudy.transport.cost import Cost
 from mfstudy.transport.wasserstein import wasserstein
@@ -398,7 +398,7 @@ def test_control_variates_work_at_every_size_of_a_sweep(dimension, count):
     """The sizes of iid-d4 and iid-d6 at which k = 4 leaves too few points for all second moments."""
     x = np.random.default_rng(dimension).random((count, dimension))
     features = dimension + dimension * (dimension + 1) // 2
-    assert dimension + 1 <= 4 * count / semidiscrete.PER_FEATURE < features
+    assert dimension + 1 <= 4 * count / variates.PER_FEATURE < features
     plain, helped = (
         [wasserstein(x, Cube(dimension, moments=moments), precision=None, seed=seed) for seed in range(12)]
         for moments in (False, True)

@@ -92,5 +92,6 @@ class Empirical(Named):
         if phase.dimension == 1:
             return Budget(seconds=2e-4 + 1.5e-6 * size, memory=150.0 * size)
         k = points_per_particle(phase.dimension, self.p, self.precision)
-        seconds = 5e-3 + 2 * k * size * (5e-6 + 2e-6 * phase.dimension**1.5)
+        growth = max(1.0, size / 1e4) ** 0.3
+        seconds = 5e-3 + 2 * k * size * (5e-6 + 2e-6 * phase.dimension**1.5) * growth
         return Budget(seconds=seconds, memory=memory_needed(size, k, phase.dimension))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfstudy.ensemble import Floats
+from mfstudy.transport import variates
 from mfstudy.transport.bracket import MEMORY, Bracket
 from mfstudy.transport.cost import Cost
 from mfstudy.transport.discrete import check_memory, solve
@@ -18,13 +19,11 @@ from mfstudy.transport.sampling import OVERSAMPLING, Sampler, neighbours, spread
 
 Indices = NDArray[np.int64]
 CHUNK = 1 << 20  # pairs held at once when potentials are evaluated
-PER_FEATURE = 10  # reference points that a control variate must have to be regressed
 # Width of the bracket: (upper - lower) / estimate = C / k. Measured on uniform cubes at N = 300 to 10000, with
 # k = 4 to 24; in D = 1 it depends much on the points.
 WIDTH_DIMENSIONS = (1.0, 2.0, 3.0, 4.0, 6.0)
 WIDTH_CONSTANTS = {1: (0.5, 0.3, 0.25, 0.22, 0.18), 2: (1.1, 0.42, 0.42, 0.42, 0.34)}
 BYTES, BYTES_PER_AXIS = 150, 125  # per reference point: measured 355 to 413 in D = 2, 900 in D = 6
-HEAVY = 0.25  # part of a sum of squares that one point makes up only where the variance is infinite
 SEEN = 1000  # first points of a draw that must not come again
 LEAST_K = 4  # the midpoint is already nearly unbiased there
 
@@ -114,12 +113,12 @@ def bracket(
         optima = [_dense(points, mass, sample, cost) for sample in samples]
     else:
         optima = [_sparse(points, places, sample, cost) for sample in samples]
-    features = [_features(sample, cost, mean, covariance) for sample in samples]
+    features = [variates.features(sample, cost, mean, covariance) for sample in samples]
     orders = [neighbours(sample) for sample in samples]
     # Of the whole variance, what the larger sample leaves; components of exact masses leave none.
     whole = 1.0 / OVERSAMPLING if stratified is None else 0.0
-    linear = len(_flat(cost, dimension))
-    slopes = [_slopes(features[own], optima[own].psi, orders[own], whole, linear, cost.p) for own in (0, 1)]
+    linear = len(variates.flat(cost, dimension))
+    slopes = [variates.slopes(features[own], optima[own].psi, orders[own], whole, linear, cost.p) for own in (0, 1)]
     corrections = [np.einsum("mf,f->m", features[own], slopes[1 - own]) for own in (0, 1)]
     crossed = [optima[1 - own].transform(samples[own], optima[own].owner) for own in (0, 1)]
     return _combine(orders, whole, optima, crossed, corrections, cost.p)
@@ -250,77 +249,6 @@ def _dense(points: Floats, mass: Floats, sample: Floats, cost: Cost) -> _Optimum
     return _Optimum(plan.cost, float(np.sum(mass * plan.dual_a)), plan.dual_b, None, transform, plan.residual)
 
 
-def _features(sample: Floats, cost: Cost, mean: Floats | None, covariance: Floats | None) -> Floats:
-    """Functions (M, F) of expectation 0, as many as M points can regress: F = 0 without moments.
-
-    Centred coordinates with all their products; with the trace of these in their place where M is small.
-    """
-    if mean is None:
-        return np.empty((len(sample), 0))
-    flat = _flat(cost, sample.shape[1])
-    centred = sample[:, flat] - mean[flat]
-    if covariance is None:
-        features = centred
-    else:
-        first, second = np.triu_indices(len(flat))
-        products = centred[:, first] * centred[:, second] - covariance[np.ix_(flat, flat)][first, second]
-        features = np.concatenate([centred, products], axis=1)
-        if len(sample) < PER_FEATURE * features.shape[1]:
-            radial = products[:, first == second].sum(axis=1, keepdims=True)
-            features = np.concatenate([centred, radial], axis=1)
-    return features if len(sample) >= PER_FEATURE * features.shape[1] else features[:, :0]
-
-
-def _flat(cost: Cost, dimension: int) -> list[int]:
-    """Axes that are not periodic."""
-    return [axis for axis in range(dimension) if cost.periods is None or cost.periods[axis] is None]
-
-
-def _slopes(features: Floats, values: Floats, order: Indices, whole: float, linear: int, p: float) -> Floats:
-    """Slopes (F,) of values (M,) on features that leave the least variance of an evenly spread sample.
-
-    Where squares have no variance themselves (a Student law with nu <= 4), a fitted slope would leave a part of it:
-    far out psi is |y|^2 and less, so for p = 2 the slope on |y|^2 is 1, and only linear functions are fitted.
-    """
-    count = features.shape[1]
-    squares = features**2
-    light = squares.max(axis=0, initial=0.0) <= HEAVY * squares.sum(axis=0)
-    slopes = np.zeros(count)
-    fitted = np.ones(count, dtype=bool)
-    if not light[linear:].all():
-        fitted[linear:] = False
-        if p == 2:
-            slopes[_trace(linear, count)] = 1.0
-            values = values - np.einsum("mf,f->m", features, slopes)
-    slopes[fitted] = _least_squares(features[:, fitted], values, order, whole)
-    return slopes
-
-
-def _trace(linear: int, count: int) -> Indices:
-    """Columns of the features that sum to |y - mean|^2 less its expectation, after the linear ones."""
-    if count == linear + 1:
-        return np.array([linear])
-    first, second = np.triu_indices(linear)
-    return np.asarray(linear + np.flatnonzero(first == second))
-
-
-def _least_squares(features: Floats, values: Floats, order: Indices, whole: float) -> Floats:
-    """Slopes (F,) by least squares on the differences between neighbours and, with a weight, on the whole sample."""
-    gram, moments = np.zeros((features.shape[1],) * 2), np.zeros(features.shape[1])
-    pairs = order[: len(order) // 2 * 2].reshape(-1, 2)
-    parts = [(0.5, features[pairs[:, 0]] - features[pairs[:, 1]], values[pairs[:, 0]] - values[pairs[:, 1]])]
-    if whole:
-        parts.append((whole, features - features.mean(axis=0), values - values.mean()))
-    for weight, x, y in parts:
-        # Normal equations by einsum, not a tall factorisation: BLAS sees small matrices only, threads none.
-        gram += weight / len(y) * np.einsum("mi,mj->ij", x, x)
-        moments += weight / len(y) * np.einsum("mi,m->i", x, y)
-    norms = np.sqrt(np.diag(gram))
-    norms[norms == 0] = 1.0  # a coordinate that does not vary; elsewhere units must not decide what is singular
-    slopes, *_ = np.linalg.lstsq(gram / np.outer(norms, norms), moments / norms, rcond=1e-12)
-    return np.asarray(slopes / norms)
-
-
 def _combine(
     orders: list[Indices],
     whole: float,
@@ -336,7 +264,7 @@ def _combine(
     weights = float(np.mean([optimum.weights for optimum in optima]))
     lower = weights + float(np.mean([psi.mean() for psi in crossed])) - shift
     variances = [
-        _variance(order, whole, 0.5 * (optimum.psi + psi) - correction)
+        variates.variance(order, whole, 0.5 * (optimum.psi + psi) - correction)
         for order, optimum, psi, correction in zip(orders, optima, crossed, corrections, strict=True)
     ]
     return Bracket(
@@ -349,11 +277,3 @@ def _combine(
         residual=max(optimum.residual for optimum in optima),
         reference_points=size,
     )
-
-
-def _variance(order: Indices, whole: float, values: Floats) -> float:
-    """Variance of the mean of values (M,) over an evenly spread sample."""
-    ordered = values[order]
-    pairs = ordered[: len(ordered) // 2 * 2].reshape(-1, 2)
-    local = 0.5 * float(np.mean((pairs[:, 0] - pairs[:, 1]) ** 2))
-    return (local + whole * float(np.var(values, ddof=1))) / len(values)
