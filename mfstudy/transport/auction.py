@@ -154,7 +154,9 @@ def _placed(tree: Tree, points: Floats, state: Market) -> bool:
 def _offer(tree: Tree, points: Floats, state: Market, free: Indices) -> None:
     """Put particles that no list may hold into the lists of the reference points that would come to them first."""
     candidates, costs, beyond, owner = state.candidates, state.costs, state.beyond, state.owner
-    psi = np.min(costs - state.phi[candidates], axis=1)
+    psi = np.full(len(points), FAR)
+    for q in range(candidates.shape[1]):  # a column at a time: the whole would be the largest array of all
+        np.minimum(psi, costs[:, q] - state.phi[candidates[:, q]], out=psi)
     other = build(points, tree)
     first, _ = several(other, np.ascontiguousarray(tree.points.T[free]), psi[other.order], min(LIST, len(points)))
     for i, nearest in zip(free, other.order[first], strict=True):
