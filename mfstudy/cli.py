@@ -19,6 +19,7 @@ from mfstudy.cluster import EngineError
 from mfstudy.components import InputError, fill
 from mfstudy.console import Meter, amount, duration, show_fits, show_json, show_table
 from mfstudy.meanfield import UnreachableError
+from mfstudy.observables import principal
 from mfstudy.results import Results
 from mfstudy.store import DamagedError, Store, block_length, plan_blocks
 from mfstudy.study import Study, Sweep
@@ -117,7 +118,7 @@ def _overview(study: Study) -> dict[str, Any]:
         "law": problem.canonical["law"],
         "reference": problem.canonical["reference"],
         "force": problem.force,
-        "observables": [f"{o.label} ({o.fields[0].definition})" for o in problem.observables],
+        "observables": [f"{o.label} ({principal(o, problem.system.phase).definition})" for o in problem.observables],
         "save": list(problem.time.save),
         "sizes": list(study.sweep.sizes),
         "replicates": study.sweep.replicates,

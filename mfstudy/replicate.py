@@ -44,7 +44,7 @@ def field_names(problem: Problem) -> tuple[str, ...]:
     Where the system is stepped, `step_error` is the root mean square distance of the particles to those of a run with
     half the step; measured for replicate 0 alone, NaN elsewhere.
     """
-    names = [f"{o.label}_{f.name}" for o in problem.observables for f in stored_fields(o)]
+    names = [f"{o.label}_{f.name}" for o in problem.observables for f in stored_fields(o, problem.system.phase)]
     return ("status", "particles", *(("step_error",) if is_stepped(problem.system) else ()), *names)
 
 
@@ -128,6 +128,7 @@ class _Run:
                 start=first,
                 tracers=next(tracers).ensemble if tracers else None,
                 meanfield=self.meanfield,
+                law=problem.initial,
                 dynamics=self.dynamics,
                 phase=problem.system.phase,
                 time=time,
@@ -177,15 +178,16 @@ class _Run:
             numbers.append(step_error)
         for observable in self.problem.observables:
             view = views[observable.label] if status is Status.OK else None
-            numbers.extend(_measured(observable, view, status, self._where(index), self.messages))
+            fields = len(observable.fields(self.problem.system.phase))
+            numbers.extend(_measured(observable, fields, view, status, self._where(index), self.messages))
         return numbers
 
 
 def _measured(
-    observable: Observable, view: View | None, status: Status, where: str, messages: list[str]
+    observable: Observable, fields: int, view: View | None, status: Status, where: str, messages: list[str]
 ) -> tuple[float, ...]:
     """Return status and numbers of one observable; where it fails, NaN under a status."""
-    nothing = (np.nan,) * len(observable.fields)
+    nothing = (np.nan,) * fields
     if view is None:
         return (float(status), *nothing)
     try:

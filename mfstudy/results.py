@@ -13,6 +13,7 @@ import numpy as np
 from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
+from mfstudy.gelbrich import values_over_replicates
 from mfstudy.observables import Status
 from mfstudy.rates import RateLaw, reference_slopes
 from mfstudy.store import DamagedError, Store
@@ -21,6 +22,8 @@ from mfstudy.study import Block, Point
 if TYPE_CHECKING:
     import xarray as xr
 
+#: Roles of what a quantity is computed from, over all replicates: difference, control variate, known moment.
+RAW = ("difference", "control", "moment")
 #: Part of a size's replicates above which, if they failed, the size takes no part in a fit.
 FAILED_FRACTION = 0.01
 
@@ -125,12 +128,17 @@ class Results:
                 roles={
                     f["role"]: f"{table['label']}_{f['name']}"
                     for f in table["fields"]
-                    if f["quantity"] == estimate["quantity"] or f["role"] == "status"
+                    if (f["quantity"] == estimate["quantity"] and f["role"] not in RAW) or f["role"] == "status"
                 },
                 per_run=estimate["per"] == "run",
             )
             for table in self._attributes["observables"]
-            for estimates in [[f for f in table["fields"] if f["role"] == "estimate"]]
+            for estimates in [
+                [
+                    *([table["reduced"]] if "reduced" in table else ()),
+                    *(f for f in table["fields"] if f["role"] == "estimate"),
+                ]
+            ]
             for first in estimates[:1]
             for estimate in estimates
         ]
@@ -249,8 +257,27 @@ class Results:
         return found[0]
 
     def values(self, quantity: Quantity, role: str = "estimate", time: int = -1) -> Floats:
-        """Return the (sizes, replicates) numbers of a role of a quantity; NaN where absent or failed."""
+        """Return the (sizes, replicates) numbers of a role of a quantity; NaN where absent or failed.
+
+        Of a quantity that is a function of means over replicates, the estimates are jackknife values: their mean is
+        the quantity, and they vary as single replicates of it would.
+        """
+        if role == "estimate" and role not in quantity.roles:
+            return self._reduced(quantity, time)
         return self._cube[:, :, time, self.store.fields.index(quantity.roles[role])].copy()
+
+    def _reduced(self, quantity: Quantity, time: int) -> Floats:
+        table = self._table_of(quantity)
+        differences, controls, known = (
+            self._cube[:, :, time, [self.store.fields.index(f"{table['label']}_{f['name']}") for f in fields]]
+            for fields in ([f for f in table["fields"] if f["role"] == r] for r in RAW)
+        )
+        found = np.full(self._cube.shape[:2], np.nan)
+        for row, d, c, k in zip(found, differences, controls, known, strict=True):
+            kept = np.isfinite(d).all(axis=1)
+            if kept.any():
+                row[kept] = values_over_replicates(d[kept], c[kept], k[kept][0])
+        return found
 
     @property
     def sizes(self) -> list[int]:
@@ -323,7 +350,12 @@ class Results:
 
     def _table_of(self, quantity: Quantity) -> dict[str, Any]:
         tables = self._attributes["observables"]
-        return next(t for t in tables if quantity.name in {f"{t['label']}_{f['name']}" for f in t["fields"]})
+        return next(
+            t
+            for t in tables
+            if quantity.name
+            in {f"{t['label']}_{f['name']}" for f in (*t["fields"], *([t["reduced"]] if "reduced" in t else ()))}
+        )
 
     @cached_property
     def checks(self) -> list[Check]:

@@ -380,7 +380,8 @@ def _admit(problem: Problem) -> None:
             raise InputError(f"{where}{error}") from None
     seen: dict[tuple[str, str], int] = {}
     for i, observable in enumerate(problem.observables):
-        if not observable.fields:
+        fields = observable.fields(system.phase)
+        if not fields:
             raise InputError(f"observable[{i}]: measures nothing; allowed: one field or more")
         offered = ROLES | (system.roles if is_stepped(system) else frozenset())
         if unknown := observable.needs - offered:
@@ -392,7 +393,7 @@ def _admit(problem: Problem) -> None:
             observable.admit(system.phase, problem.initial)
         except ValueError as error:
             raise InputError(f"observable[{i}].{error}") from None
-        key = (observable.label, observable.fields[0].name)
+        key = (observable.label, fields[0].name)
         if key in seen:
             raise InputError(
                 f"observable[{i}].name: {observable.label!r} is taken by observable[{seen[key]}]; allowed: another name"

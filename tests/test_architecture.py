@@ -14,7 +14,7 @@ ROOT = Path(mfstudy.__file__).parent
 #: Low to high; a module may import its own layer and those before it.
 LAYERS = (
     ("ensemble", "checks", "streams"),
-    ("forces", "velocities", "external", "kernels", "transport", "rates", "means", "tails", "wording"),
+    ("forces", "velocities", "external", "kernels", "transport", "rates", "means", "tails", "wording", "gelbrich"),
     ("laws", "candidates"),
     ("systems", "fit"),
     ("integrate", "meanfield"),

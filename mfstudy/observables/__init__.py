@@ -42,7 +42,8 @@ class Field:
     role : str
         How results read it: the estimate, an end of its bracket, its standard error given the particles, a
         certificate that the solver ended at the optimum, a count, or a check (a number that theory bounds and that has
-        no rate). "status" is written by the package.
+        no rate). "status" is written by the package. "difference", "control" and "moment" are what a `Reduced`
+        quantity is computed from, over all replicates.
     definition : str
         In words and formula.
     unit : str
@@ -54,7 +55,19 @@ class Field:
 
     name: str
     quantity: str
-    role: Literal["estimate", "lower", "upper", "standard_error", "certificate", "count", "check", "status"]
+    role: Literal[
+        "estimate",
+        "lower",
+        "upper",
+        "standard_error",
+        "certificate",
+        "count",
+        "check",
+        "status",
+        "difference",
+        "control",
+        "moment",
+    ]
     definition: str
     unit: str = "dimensionless"
     scale: Literal["linear", "log10"] = "linear"
@@ -76,6 +89,8 @@ class View:
     tracers : Ensemble or None
         The coupled particles: the same start, driven by the mean field; None unless an observable needs them.
     meanfield : MeanField
+    law : InitialLaw
+        rho_in.
     dynamics : Dynamics or None
         None where the flow is known.
     phase : Phase
@@ -94,6 +109,7 @@ class View:
     start: State
     tracers: Ensemble | None
     meanfield: MeanField
+    law: InitialLaw
     dynamics: Dynamics | None
     phase: Phase
     time: float
@@ -139,9 +155,8 @@ class Observable(Protocol):
         """Name in the store and in results."""
         ...
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """The stored numbers, in order."""
+    def fields(self, phase: Phase) -> tuple[Field, ...]:
+        """Return the stored numbers, in order."""
         ...
 
     def slopes(self, phase: Phase) -> tuple[RateLaw, ...]:
@@ -161,6 +176,14 @@ class Observable(Protocol):
         ...
 
 
+class Reduced(Observable, Protocol):
+    """An observable whose quantity is no mean over replicates, but a function of the means of its fields."""
+
+    def reduced(self, phase: Phase) -> Field:
+        """Return the quantity, as a field of role "estimate" that is not stored."""
+        ...
+
+
 class Monitor(Observable, Protocol):
     """An observable that looks at every step, for running maxima."""
 
@@ -174,8 +197,19 @@ def monitors(observable: Observable) -> TypeGuard[Monitor]:
     return hasattr(observable, "monitor")
 
 
-def stored_fields(observable: Observable) -> tuple[Field, ...]:
+def reduces(observable: Observable) -> TypeGuard[Reduced]:
+    """Say whether an observable has a quantity that is a function of means."""
+    return hasattr(observable, "reduced")
+
+
+def principal(observable: Observable, phase: Phase) -> Field:
+    """Return what an observable measures in the first place."""
+    return observable.reduced(phase) if reduces(observable) else observable.fields(phase)[0]
+
+
+def stored_fields(observable: Observable, phase: Phase) -> tuple[Field, ...]:
     """Return what the store holds of an observable: how it ended, then its own fields."""
-    first = observable.fields[0].quantity
+    fields = observable.fields(phase)
+    first = fields[0].quantity
     ended = Field(f"{first}_status", first, "status", "how the measurement ended, a Status code", unit="1")
-    return (ended, *observable.fields)
+    return (ended, *fields)

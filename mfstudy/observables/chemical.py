@@ -35,9 +35,9 @@ class Chemical(Named):
     p: ClassVar[float | None] = None
     laws: ClassVar[tuple[str, ...] | None] = ("power", "power-log", "sznitman", "sznitman-correction")
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """The squared supremum and its largest value so far, each with a bracket of supremum and reference error."""
+    def fields(self, phase: Phase) -> tuple[Field, ...]:
+        """Return the squared supremum and its largest value so far, each with a bracket of all its errors."""
+        del phase
         now, peak = "gradient_sq", "gradient_sq_max"
         what = "supremum of |∇φ − ∇ψ|², φ emitted by the particles, ψ by the mean field"
         return (

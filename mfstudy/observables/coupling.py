@@ -34,9 +34,9 @@ class Coupling(Named):
     p: ClassVar[float | None] = None
     laws: ClassVar[tuple[str, ...] | None] = ("power", "power-log", "sznitman", "sznitman-correction")
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """The mean squared distance and its largest value so far, each with the reference's error as a bracket."""
+    def fields(self, phase: Phase) -> tuple[Field, ...]:
+        """Return the mean squared distance and its largest value so far, with the reference's error as a bracket."""
+        del phase
         now, peak = "distance_sq", "distance_sq_max"
         what = "mean squared distance of the particles to their copies in the mean field"
         return (

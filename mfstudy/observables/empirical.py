@@ -48,9 +48,9 @@ class Empirical(Named):
     cost: str = field(default="euclidean", metadata={"choices": COSTS})
     distance: Distance = field(default=Wasserstein(), metadata={"component": "distances"})
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """Estimate, bracket, its standard error and its certificate, all of W_p^p."""
+    def fields(self, phase: Phase) -> tuple[Field, ...]:
+        """Return estimate, bracket, its standard error and its certificate, all of W_p^p."""
+        del phase
         quantity, formula = self.distance.measured(self.p)
         what = f"{formula}(mu_N^t, rho^t)"
         return (

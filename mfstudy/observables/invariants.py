@@ -33,9 +33,9 @@ class Invariants(Named):
     needs: ClassVar[frozenset[str]] = frozenset({"particles"})
     p: ClassVar[float | None] = None
 
-    @property
-    def fields(self) -> tuple[Field, ...]:
-        """Changes since time 0, and radii with their bounds."""
+    def fields(self, phase: Phase) -> tuple[Field, ...]:
+        """Return changes since time 0, and radii with their bounds."""
+        del phase
         return (
             Field("mass", "mass", "check", "mass"),
             Field("momentum_change", "momentum", "check", "change of the mean velocity / mean speed at the start"),

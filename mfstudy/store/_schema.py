@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mfstudy.observables import stored_fields
+from mfstudy.observables import reduces, stored_fields
 from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Study
 
@@ -54,7 +54,8 @@ def root_attributes(study: Study) -> dict[str, Any]:
                 # A component from outside may have neither.
                 "laws": list(getattr(o, "laws", None) or ()) or None,
                 "slopes": [asdict(law) for law in o.slopes(problem.system.phase)] if hasattr(o, "slopes") else [],
-                "fields": [asdict(f) for f in stored_fields(o)],
+                "fields": [asdict(f) for f in stored_fields(o, problem.system.phase)],
+                **({"reduced": asdict(o.reduced(problem.system.phase))} if reduces(o) else {}),
             }
             for o in problem.observables
         ],
