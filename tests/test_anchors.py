@@ -356,13 +356,19 @@ def test_gelbrich_with_brackets(dimension):
 
 
 @pytest.mark.parametrize("p", [1, 2])
-@pytest.mark.parametrize("scale", [0.01, 3.0])
+@pytest.mark.parametrize("scale", [0.01, 3.0, 4.0])
 def test_scaling_to_round_off(p, scale):
+    """By a power of two to the last bit. Optimal weights are not unique: else, rounding may choose others for p = 1.
+
+    These move the lower end, never the upper one, and by far less than its own error.
+    """
     x, law = np.random.default_rng(5).standard_normal((200, 3)), Gaussian(1.0).on(Phase(3, 0))
     here = wasserstein(x, lambda rng, m: law.sample(rng, m).points, p, precision=None)
     there = wasserstein(scale * x, lambda rng, m: scale * law.sample(rng, m).points, p, precision=None)
     for end in ("lower", "estimate", "upper", "standard_error"):
-        assert getattr(there, end) == pytest.approx(scale**p * getattr(here, end), rel=1e-9)
+        exact = scale == 4.0 or p == 2 or end == "upper"
+        slack = 1e-9 * abs(getattr(here, end)) if exact else 1e-3 * here.standard_error
+        assert abs(getattr(there, end) / scale**p - getattr(here, end)) <= (0.0 if scale == 4.0 else slack)
 
 
 def test_translation_to_round_off():
