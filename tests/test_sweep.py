@@ -262,6 +262,16 @@ def test_one_observable_that_fails_leaves_the_other_alone(tmp_path, monkeypatch)
     assert ((data.empirical_w2_sq_status == 2) == data.empirical_w2_sq.isnull()).all()
 
 
+def test_what_a_component_lacks_is_named(tmp_path, monkeypatch):
+    text = lab(tmp_path, monkeypatch)
+    source = (tmp_path / "lab/failing.py").read_text()
+    (tmp_path / "lab/failing.py").write_text(
+        source.replace("def measured", "def of_measured").replace("scheme: ", "sch: ")
+    )
+    with pytest.raises(InputError, match=r"'lab\.failing' is no component of 'distances': it lacks 'measured', an int"):
+        parse(text)
+
+
 BARE = '''
 from dataclasses import dataclass
 from typing import ClassVar
@@ -274,11 +284,12 @@ class Bare:
     needs: ClassVar[frozenset] = frozenset({"particles"})
     p: ClassVar[None] = None
     label: ClassVar[str] = "bare"
-    fields: ClassVar[tuple] = (
-        Field("spread_sq", "spread_sq", "estimate", "mean of |x|^2"),
-        Field("reach", "reach", "estimate", "max of |x|", per="run"),
-        Field("n_status", "reach", "count", "a count whose name looks like a status"),
-    )
+    def fields(self, phase):
+        return (
+            Field("spread_sq", "spread_sq", "estimate", "mean of |x|^2"),
+            Field("reach", "reach", "estimate", "max of |x|", per="run"),
+            Field("n_status", "reach", "count", "a count whose name looks like a status"),
+        )
     def admit(self, phase, law):
         pass
     def budget(self, size, phase):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mfstudy.ensemble import Floats
 from mfstudy.transport.cost import Cost
-from mfstudy.transport.tree import Indices
+
+Indices = NDArray[np.int64]
 
 PER_FEATURE = 10  # reference points that a control variate must have to be regressed
 HEAVY = 0.25  # part of a sum of squares that one point makes up only where the variance is infinite
