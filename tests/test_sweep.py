@@ -268,7 +268,9 @@ def test_what_a_component_lacks_is_named(tmp_path, monkeypatch):
     (tmp_path / "lab/failing.py").write_text(
         source.replace("def measured", "def of_measured").replace("scheme: ", "sch: ")
     )
-    with pytest.raises(InputError, match=r"'lab\.failing' is no component of 'distances': it lacks 'measured', an int"):
+    with pytest.raises(
+        components.InputError, match=r"'lab\.failing' is no component of 'distances': it lacks 'measured', an int"
+    ):
         parse(text)
 
 
