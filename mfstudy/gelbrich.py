@@ -19,7 +19,7 @@ def squared_distance(shift: Floats, first: Floats, second: Floats) -> Floats:
     first : (..., D, D) array
         Covariance of one law, positive semidefinite.
     second : (D, D) array
-        Covariance of the other, positive definite.
+        Covariance of the other, positive semidefinite.
 
     Returns
     -------
@@ -28,13 +28,14 @@ def squared_distance(shift: Floats, first: Floats, second: Floats) -> Floats:
 
     Notes
     -----
-    M. Gelbrich, Mathematische Nachrichten 147 (1990) 185-203. Computed as tr (A - I) second (A - I) with the map A from
-    the second Gaussian to the first: near each other, no digits cancel.
+    M. Gelbrich, Mathematische Nachrichten 147 (1990) 185-203. Computed as the least |first^1/2 - second^1/2 U|^2 over
+    rotations U, attained at the polar factor of second^1/2 first^1/2: near each other no digits cancel, and neither
+    need be invertible (monokinetic data).
     """
-    root = _root(second)
-    inverse = np.linalg.inv(root)
-    map_ = inverse @ _root(root @ first @ root) @ inverse - np.eye(len(second))
-    return np.asarray(np.sum(shift**2, axis=-1) + np.einsum("...ij,jk,...ki->...", map_, second, map_))
+    root, other = _root(first), _root(second)
+    left, _, right = np.linalg.svd(other @ root)
+    apart = root - other @ left @ right
+    return np.asarray(np.sum(shift**2, axis=-1) + np.sum(apart**2, axis=(-2, -1)))
 
 
 def _root(matrix: Floats) -> Floats:
@@ -84,9 +85,8 @@ def values_over_replicates(differences: Floats, controls: Floats, known: Floats)
     if not differences.any():
         return np.zeros(count)
     if count >= PER_CONTROL * controls.shape[1]:
-        slopes = np.linalg.lstsq(controls - controls.mean(axis=0), differences - differences.mean(axis=0), rcond=None)[
-            0
-        ]
+        centred = controls - controls.mean(axis=0)
+        slopes, *_ = np.linalg.lstsq(centred, differences - differences.mean(axis=0), rcond=None)
         differences = differences - controls @ slopes
     total = differences.sum(axis=0)
     whole = _distance(total / count, known)

@@ -62,6 +62,14 @@ def test_gelbrich_is_bures_for_gaussians(dimension):
     np.testing.assert_allclose(found, [shift @ shift + bures(first, second), 0.0], rtol=1e-9, atol=1e-20)
 
 
+def test_covariances_may_be_singular():
+    """Monokinetic data: a velocity that is a function of the position. On a line, W_2^2 is that of the lengths."""
+    line = np.array([1.0, 0.5])
+    flat, longer = np.outer(line, line), np.outer(1.1 * line, 1.1 * line)
+    assert gelbrich.squared_distance(np.zeros(2), longer, flat) == pytest.approx(0.01 * line @ line, rel=1e-12)
+    assert gelbrich.squared_distance(np.zeros(2), np.eye(2), np.diag([1.0, 0.0])) == pytest.approx(1.0, rel=1e-12)
+
+
 @pytest.mark.parametrize("small", [1e-3, 1e-6, 1e-9])
 def test_no_digits_cancel_between_near_laws(small):
     scales = np.array([0.5, 1.0, 3.0])

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Floats, Indices
 from mfstudy.transport import engine
 from mfstudy.transport.bracket import UncertifiedError
 from mfstudy.transport.engine import FAR
-from mfstudy.transport.tree import Indices, Tree, build, highest, several
+from mfstudy.transport.tree import Tree, build, highest, several
 
 LIST = 12  # particles in a list; between 6 and 24 the time changes by less than half
 STEP = 5.0  # from one eps to the next
@@ -92,7 +92,7 @@ def market(tree: Tree, count: int, phi: Floats, places: Indices) -> Market:
 
 
 def auction(tree: Tree, points: Floats, state: Market, start: float, end: float) -> None:
-    """Assign all reference points, eps-optimally for eps = ``end``; the state is changed in place.
+    """Assign all reference points, nearly eps-optimally for eps = ``end``; the state is changed in place.
 
     Parameters
     ----------

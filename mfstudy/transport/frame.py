@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mfstudy.ensemble import Floats
-from mfstudy.transport.tree import Indices
+from mfstudy.ensemble import Floats, Indices
 
 DEGENERATE = 1e-6  # part of the variance added along each axis before clouds are compared
 

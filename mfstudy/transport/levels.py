@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Floats, Indices
 from mfstudy.transport import tree as trees
 from mfstudy.transport.auction import auction, market
 from mfstudy.transport.cost import Cost
-from mfstudy.transport.tree import Indices, Tree
+from mfstudy.transport.tree import Tree
 
 COARSEST = 64  # particles, or clusters of them, of the first level
 FACTOR = 2  # binary logarithm of the ratio of two levels

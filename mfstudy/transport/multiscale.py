@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Floats, Indices
 from mfstudy.transport import tree as trees
 from mfstudy.transport.auction import Market, auction, market
 from mfstudy.transport.bracket import UncertifiedError
@@ -15,7 +15,7 @@ from mfstudy.transport.cost import Cost
 from mfstudy.transport.frame import Frame, frame
 from mfstudy.transport.levels import LEAST_EPS, coarse, largest, local_scale
 from mfstudy.transport.paths import centred, finish
-from mfstudy.transport.tree import Indices, Tree
+from mfstudy.transport.tree import Tree
 
 FINE_EPS = 0.003  # last eps of all, of the mean cost or the local scale
 ATTEMPTS = 4  # to close a problem exactly, each with a tenth of the eps

@@ -8,16 +8,14 @@ from decimal import ROUND_CEILING, Decimal
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Floats, Indices
 from mfstudy.transport import variates
 from mfstudy.transport.bracket import MEMORY, Bracket
 from mfstudy.transport.cost import Cost
 from mfstudy.transport.discrete import check_memory, solve
 from mfstudy.transport.sampling import OVERSAMPLING, Sampler, neighbours, spread
 
-Indices = NDArray[np.int64]
 CHUNK = 1 << 20  # pairs held at once when potentials are evaluated
 # Width of the bracket: (upper - lower) / estimate = C / k. Measured on uniform cubes at N = 300 to 10000, with
 # k = 4 to 24; in D = 1 it depends much on the points.

@@ -6,12 +6,12 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import coo_matrix
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Floats, Indices
 from mfstudy.transport import tree as trees
 from mfstudy.transport.bracket import UncertifiedError
 from mfstudy.transport.cost import Cost
 from mfstudy.transport.multiscale import CERTIFICATE, FLOOR, assign
-from mfstudy.transport.tree import Indices, Tree
+from mfstudy.transport.tree import Tree
 
 UNITS = 4  # of mass, for each point, in the problem of whole units that gives the first potentials
 NEAR = 10  # partners of each point in the first list of pairs

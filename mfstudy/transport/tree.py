@@ -7,11 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Floats, Indices
 from mfstudy.transport import engine
 from mfstudy.transport.cost import Cost
-
-Indices = NDArray[np.int64]
 
 
 class Tree(NamedTuple):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Floats, Indices
 from mfstudy.transport.cost import Cost
-
-Indices = NDArray[np.int64]
 
 PER_FEATURE = 10  # reference points that a control variate must have to be regressed
 HEAVY = 0.25  # part of a sum of squares that one point makes up only where the variance is infinite

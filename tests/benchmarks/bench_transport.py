@@ -22,9 +22,10 @@ import resource
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from time import perf_counter, process_time
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,7 +106,7 @@ class Case(NamedTuple):
     dimension: int
     law: Callable[..., Any]
     moved: Callable[..., Any] = same
-    options: dict[str, Any] = {}  # noqa: RUF012  -- never changed
+    options: Mapping[str, Any] = MappingProxyType({})
 
     def sample(self, rng, m):
         return self.law(rng, m, self.dimension)

@@ -43,6 +43,10 @@ class Row:
     clouds: int
     repeats: int
 
+    def draw(self, rng: np.random.Generator, m: int) -> Floats:
+        """Draw points (m, D)."""
+        return self.law.sample(rng, m).points
+
 
 def spread_evenly(draw: Sampler) -> Sampler:
     """As `bracket` does it."""
@@ -91,7 +95,7 @@ def corrected(points: Floats, samples: list[Floats], fixed: Assignment) -> tuple
 
 def biases(row: Row, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
     """Deviations from the long run and widths at each k, (clouds, k), and the long run's values, (clouds,)."""
-    draw: Sampler = lambda rng, m: row.law.sample(rng, m).points  # noqa: E731
+    draw = row.draw
     short = row.reference(draw)
     even = spread_evenly(getattr(row.law, "stratified", draw))
     bias, width, value = [], [], []
@@ -119,7 +123,7 @@ def biases(row: Row, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
 
 def deviations(row: Row, rng: np.random.Generator, clouds: int = 6, repeats: int = 16) -> Floats:
     """Root mean square over clouds of the relative standard deviation at k = 4: plain, with moments; and as told."""
-    draw: Sampler = lambda rng, m: row.law.sample(rng, m).points  # noqa: E731
+    draw = row.draw
     short, found = row.reference(draw), []
     for _ in range(clouds):
         points = draw(rng, SIZE)
