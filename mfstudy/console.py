@@ -15,7 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from mfstudy.results import Quantity, Results
+from mfstudy.quantities import Quantity
+from mfstudy.results import Results
 from mfstudy.sweep import Progress
 
 #: Seconds between plain progress lines, where standard error is no terminal.
@@ -27,7 +28,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.start = self.phase = time.monotonic()
-        self.solving = False
+        self.preparing = ""
         self.latest = -QUIET
         self.predicted: float | None = None
         self.bar: Bar | None = None
@@ -54,14 +55,21 @@ class Meter:
         """Take note of a state."""
         if self.predicted is None:
             self._begin(state)
-        elif self.bar is None and state.solving == self.solving and time.monotonic() - self.latest >= QUIET:
+        elif self.bar is None and state.preparing == self.preparing and time.monotonic() - self.latest >= QUIET:
             self.latest = time.monotonic()
-            self._say(f"{state.present + state.computed} of {state.wanted} blocks, {self._rate(state)}")
-        if state.solving != self.solving:
-            self._solve(state.solving)
-        if self.bar is not None and not state.solving:
-            done = state.present + state.computed
-            self.bar.update(self.task, total=state.wanted, completed=done, rate=self._rate(state))
+            self._say(self._line(state))
+        if state.preparing != self.preparing:
+            self._prepare(state.preparing)
+        if self.bar is not None:
+            done, total = state.prepared if state.preparing else (state.present + state.computed, state.wanted)
+            self.bar.update(self.task, total=total or None, completed=done, rate=self._rate(state))
+
+    def _line(self, state: Progress) -> str:
+        """Say how far a run is."""
+        if state.preparing:
+            done, total = state.prepared
+            return f"{done} of {total} {state.preparing}"
+        return f"{state.present + state.computed} of {state.wanted} blocks, {self._rate(state)}"
 
     def _begin(self, state: Progress) -> None:
         self.predicted = state.seconds_left
@@ -69,13 +77,16 @@ class Meter:
         if state.dashboard:
             self._say(f"Dask dashboard: {state.dashboard}")
 
-    def _solve(self, begins: bool) -> None:
-        """Say that the mean field is being solved, or how long that took; the blocks' clock starts after it."""
+    def _prepare(self, what: str) -> None:
+        """Say what is being solved, or how long it took; the blocks' clock starts after it."""
         now = time.monotonic()
-        self._say("solving the mean field, once" if begins else f"the mean field took {duration(now - self.phase)}")
+        if self.preparing:
+            self._say(f"the {self.preparing} took {duration(now - self.phase)}")
+        if what:
+            self._say(f"solving the {what}, once")
         if self.bar is not None:
-            self.bar.update(self.task, description="mean field" if begins else "blocks")
-        self.solving, self.phase = begins, now
+            self.bar.update(self.task, description=what or "blocks")
+        self.preparing, self.phase = what, now
 
     def close(self, state: Progress) -> None:
         """Say how the run ended."""

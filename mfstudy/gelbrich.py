@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
-from mfstudy.ensemble import Floats
+from mfstudy.ensemble import Floats, Indices
 
-PER_CONTROL = 10  # replicates that a control variate must have to be regressed
+#: What stored moments of the start and of rho^t are, for a formula.
+CONTROL, MOMENT = "mean of {} at time 0 less its expectation", "integral of {} over rho^t"
+PER_CONTROL = 3  # replicates that a control variate must have to be regressed
 
 
 def squared_distance(shift: Floats, first: Floats, second: Floats) -> Floats:
@@ -49,29 +53,40 @@ def moments(points: Floats) -> Floats:
     return np.concatenate([points.mean(axis=-2), (points[..., first] * points[..., second]).mean(axis=-2)], axis=-1)
 
 
+def names(dimension: int) -> list[tuple[str, str]]:
+    """Return keys and formulas of what `moments` returns."""
+    pairs = zip(*np.triu_indices(dimension), strict=True)
+    return [
+        *((f"{a + 1}", f"z_{a + 1}") for a in range(dimension)),
+        *((f"{a + 1}{b + 1}", f"z_{a + 1} z_{b + 1}") for a, b in pairs),
+    ]
+
+
+def gradients(points: Floats) -> Floats:
+    """Return the gradients of z_a and of z_a z_b, a <= b, at points (n, D): a (D + D (D + 1) / 2, n, D) array."""
+    count, dimension = points.shape
+    unit = np.eye(dimension)
+    plain = np.broadcast_to(unit[:, None, :], (dimension, count, dimension))
+    pairs = zip(*np.triu_indices(dimension), strict=True)
+    return np.stack([*plain, *(np.outer(points[:, b], unit[a]) + np.outer(points[:, a], unit[b]) for a, b in pairs)])
+
+
 def expected_moments(mean: Floats, covariance: Floats) -> Floats:
     """Return what `moments` returns in expectation, from mean (D,) and covariance (D, D)."""
     return np.concatenate([mean, (covariance + np.outer(mean, mean))[np.triu_indices(len(mean))]])
 
 
-def values_over_replicates(differences: Floats, controls: Floats, known: Floats) -> Floats:
-    """Return jackknife values whose mean estimates the squared distance of the law of a particle to a known law.
+def differences_of(raw: Mapping[str, Floats], role: str = "difference") -> Floats:
+    """Return differences of replicates between two laws, without what the start explains of them.
 
     Parameters
     ----------
-    differences : (R, F) array
-        For each replicate, `moments` of its particles less those of coupled samples of the known law.
-    controls : (R, F) array
-        Numbers of the same replicates of expectation 0, correlated with the differences.
-    known : (F,) array
-        `expected_moments` of the known law.
-
-    Returns
-    -------
-    (R,) array
-        R T - (R - 1) T_r with T the distance from all replicates and T_r that without replicate r: their mean is
-        T less its bias of order 1/R, and they vary like R times its variance (Efron and Stein 1981). All 0 where all
-        differences are; NaN for fewer than 3 replicates.
+    raw : mapping
+        Role -> (R, k) array of numbers of the replicates. "difference", or another role: means over the particles less
+        those over coupled samples of the other law. "control": numbers of expectation 0, correlated with the
+        differences, the most useful first. Where replicates share pools, "pool_control": the controls of the
+        replicate's pool, on which the other law's samples depend as the particles on their own. "total": differences
+        of which "difference" is the first part, and those of the rest are returned.
 
     Notes
     -----
@@ -79,22 +94,76 @@ def values_over_replicates(differences: Floats, controls: Floats, known: Floats)
     all particles of a replicate share; regressed on the controls, it leaves order 1/N, like the mean itself, so that
     the relative error does not depend on N.
     """
-    count = len(differences)
-    if count < 3:
-        return np.full(count, np.nan)
-    if not differences.any():
-        return np.zeros(count)
-    if count >= PER_CONTROL * controls.shape[1]:
-        centred = controls - controls.mean(axis=0)
-        slopes, *_ = np.linalg.lstsq(centred, differences - differences.mean(axis=0), rcond=None)
-        differences = differences - controls @ slopes
-    total = differences.sum(axis=0)
-    whole = _distance(total / count, known)
-    return np.asarray(count * whole - (count - 1) * _distance((total - differences) / (count - 1), known))
+    controls = raw["control"]
+    values = adjusted(raw[role], controls - raw["pool_control"] if "pool_control" in raw else controls)
+    return adjusted(raw["total"], controls) - values if "total" in raw else values
 
 
-def _distance(change: Floats, known: Floats) -> Floats:
-    """Squared distance between the laws of moments known (F,) and known + change (..., F)."""
+def jackknife(values: Floats, of: Callable[[Floats], Floats], groups: Indices | None = None) -> Floats:
+    """Return values whose mean estimates a function of a mean, and whose spread says how well.
+
+    Parameters
+    ----------
+    values : (R, k) array
+        One row for each replicate.
+    of : callable
+        Means (..., k) -> (...) values; 0 at 0.
+    groups : (R,) array of int, optional
+        Replicates of the same label share something; what is left out at a time is a group.
+
+    Returns
+    -------
+    (R,) array, or (G,) array of the G groups
+        R T - (R - 1) T_r with T the value from all replicates and T_r that without replicate r: their mean is
+        T less its bias of order 1/R, and they vary like R times its variance (Efron and Stein 1981). All 0 where all
+        values are; NaN for fewer than 3.
+    """
+    if groups is not None:
+        values = _means(values, groups)
+    count = len(values)
+    if not values.any() or count < 3:
+        return np.full(count, np.nan if values.any() else 0.0)
+    total = values.sum(axis=0)
+    return np.asarray(count * of(total / count) - (count - 1) * of((total - values) / (count - 1)))
+
+
+def _means(values: Floats, groups: Indices) -> Floats:
+    """Return the mean of each group."""
+    labels, where, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(labels), values.shape[1]))
+    np.add.at(sums, where, values)
+    return np.asarray(sums / sizes[:, None])
+
+
+def adjusted(values: Floats, controls: Floats) -> Floats:
+    """Return values less their regression on controls of expectation 0, each with the slopes of all other replicates.
+
+    Parameters
+    ----------
+    values : (R, F) array
+    controls : (R, C) array
+
+    Returns
+    -------
+    (R, F) array
+        Of the same expectation: the slopes do not know the replicate. Of the controls only the first are used, as many
+        as have 3 replicates each.
+    """
+    count = len(controls)
+    controls = controls[:, : max(count // PER_CONTROL - 1, 0)]
+    if not controls.size:
+        return values
+    design = np.column_stack([np.ones(count), controls])
+    inverse = np.linalg.pinv(design.T @ design)
+    slopes = inverse @ (design.T @ values)
+    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+    # Without row i the slopes change by -inverse x_i r_i / (1 - h_i).
+    change = (leverage - design @ inverse[:, 0]) / np.maximum(1 - leverage, 1e-12)
+    return np.asarray(values - controls @ slopes[1:] + change[:, None] * (values - design @ slopes))
+
+
+def from_moments(change: Floats, known: Floats) -> Floats:
+    """Return the squared distance between the laws of moments known (F,) and known + change (..., F)."""
     dimension = int(np.sqrt(2 * len(known) + 2.25) - 1.5)
     mean, second = _unpacked(known, dimension)
     shift, more = _unpacked(change, dimension)

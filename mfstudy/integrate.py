@@ -161,6 +161,20 @@ def trajectory(rate: Rate, start: State, decay: Floats | None, time: Time) -> It
         yield from method(rate, start, decay, float(time.horizon / count), count)
 
 
+def evaluations(time: Time) -> Floats:
+    """Return the times of the evaluations of the right-hand side, in order, (E,): a clock that the method moves."""
+    clock, seen = Ensemble(np.zeros((1, 1)), None), []
+
+    def rate(state: State) -> State:
+        assert state.ensemble.position is not None
+        seen.append(float(state.ensemble.position[0, 0]))
+        return State(Ensemble(np.ones((1, 1)), None))
+
+    for _ in trajectory(rate, State(clock), None, time):
+        pass
+    return np.asarray(seen)
+
+
 def _runge_kutta(rate: Rate, state: State, decay: Floats | None, h: float, count: int) -> Iterator[State]:
     half, whole = _Exponential.of(decay, 0.5 * h), _Exponential.of(decay, h)
     for _ in range(count):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mfstudy.ensemble import Ensemble, Floats, State
 from mfstudy.forces.fourier import Lattice, Modes
@@ -110,6 +111,11 @@ class MeanField(Protocol):
 
     def memory(self, step: int) -> Modes | None:
         """Return the memory of the mean field after a step; None where there is none."""
+        ...
+
+    @property
+    def signals(self) -> NDArray[np.complex128] | None:
+        """The memory of the mean field at each evaluation of a step's method, (E, ...); None where there is none."""
         ...
 
     @property

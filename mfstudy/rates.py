@@ -21,6 +21,12 @@ _PINNED = (
 #: 1/N, the order of the synchronous coupling of particles with Lipschitz forces, with and without its next term.
 _COUPLING = "Sznitman, Topics in propagation of chaos (1991), Theorem 1.4"
 _SZNITMAN = (("sznitman", None), ("sznitman-correction", (1.0, 0.0)))
+#: N^-2, the order of the squared distance of a law whose own order is 1/N, with and without its next term.
+_BIAS = "a law whose moments are off by order 1/N, the leading term of its expansion in 1/N"
+_SQUARED = (("bias-squared", None), ("bias-squared-correction", (1.0, 0.0)))
+#: Names of the candidates for couplings, and for squared distances of laws.
+COUPLING = ("power", "power-log", "sznitman", "sznitman-correction")
+MARGINAL = (*COUPLING, "bias-squared", "bias-squared-correction")
 _STEEPEST = 10.0  # largest power of N: what data that say nothing drift to stays a number
 _RIDGE = 1e-13  # on columns of unit length: parallel ones share their coefficient and stay finite
 
@@ -184,10 +190,13 @@ def candidate_laws(
     return tuple(law_by_name(name, dim, moment, p, bounded) for name in chosen)
 
 
-def natalini_paul(dimension: int) -> RateLaw:
-    """Return the rate of both parts of Theorem 2.1 of Natalini and Paul in dimension d of the positions."""
+def natalini_paul(dimension: int, statement: str = "Theorem 2.1") -> RateLaw:
+    """Return the rate of Natalini and Paul in dimension d of the positions: Theorem 2.1, Propositions 4.3 and 5.1."""
+    source = f"Natalini and Paul, {statement}"
+    if statement == "Proposition 5.1":
+        return RateLaw("natalini-paul-5.1", 0.0, -1.0, source)
     exponent = -1 / max(dimension, 2)
-    return RateLaw("natalini-paul", 1.0 if dimension == 2 else 0.0, exponent, "Natalini and Paul, Theorem 2.1")
+    return RateLaw("natalini-paul", 1.0 if dimension == 2 else 0.0, exponent, source)
 
 
 def law_by_name(
@@ -201,7 +210,8 @@ def law_by_name(
         If no law of that name exists for this dim, moment and p.
     """
     coupling = (RateLaw(word, 0.0, -1.0, _COUPLING, second=second) for word, second in _SZNITMAN)
-    known = {law.name: law for law in (*_named_laws(dim, moment, p, bounded), *_FREE_UNBOUNDED, *coupling)}
+    squared = (RateLaw(word, 0.0, -2.0, _BIAS, second=second) for word, second in _SQUARED)
+    known = {law.name: law for law in (*_named_laws(dim, moment, p, bounded), *_FREE_UNBOUNDED, *coupling, *squared)}
     if name in known:
         return known[name]
     allowed = ", ".join(known)

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from mfstudy import dictionary
 from mfstudy.ensemble import Ensemble, Floats, State
 from mfstudy.forces.fourier import OutOfDomainError
 from mfstudy.integrate import Time, marks, moments, motion
-from mfstudy.meanfield import MeanField
+from mfstudy.liouville import COPIES, LIOUVILLE, POOLS, Halves
+from mfstudy.meanfield import MeanField, UnreachableError
 from mfstudy.observables import Observable, Status, View, monitors, stored_fields
 from mfstudy.references import Shared
 from mfstudy.streams import Purpose, stream
 from mfstudy.study import Block, Problem
 from mfstudy.systems import Dynamics, is_stepped
 from mfstudy.transport.bracket import UncertifiedError
+
+Pools = Callable[[int], Shared]
+"""What the replicates of a pool share, by the pool's index."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,41 @@ def solve(problem: Problem) -> Shared:
         return problem.solve()
 
 
-def run_block(problem: Problem, meanfield: MeanField, block: Block) -> BlockRecord:
+def solve_pool(problem: Problem, meanfield: MeanField, size: int, index: int) -> Shared:
+    """Return what the two halves of a pool share with replicates, each of its own stream; one BLAS thread.
+
+    Parameters
+    ----------
+    problem : Problem
+    meanfield : MeanField
+        The problem's solved reference.
+    size : int
+        Number of particles N.
+    index : int
+        Of the pool.
+
+    Raises
+    ------
+    UnreachableError
+        If a particle leaves its box.
+    """
+    driver, law = problem.liouville(meanfield, size), problem.initial
+    shared: dict[str, NDArray[Any]] = {"controls": np.zeros(len(dictionary.powers(problem.system.phase.dimension)))}
+    count = COPIES[problem.system.phase.position]
+    with threadpool_limits(1):
+        for half in range(2):
+            draws = [stream(problem.seed, Purpose.LIOUVILLE, size, index, half, copy) for copy in range(count)]
+            copies = [law.sample(rng, size) for rng in draws]
+            try:
+                found = driver.pool(copies)
+            except OutOfDomainError as error:
+                raise UnreachableError(f"pool {index} at N = {size}: {error}") from None
+            shared |= {f"{name}_{half}": values for name, values in found.items()}
+            shared["controls"] += sum(dictionary.controls(law, copy.points) for copy in copies) / (2 * count)
+    return shared
+
+
+def run_block(problem: Problem, meanfield: MeanField, block: Block, pools: Pools | None = None) -> BlockRecord:
     """Compute every number of a block.
 
     The same arguments give the same bytes, whatever runs beside it: one BLAS thread, addressed streams.
@@ -65,12 +107,16 @@ def run_block(problem: Problem, meanfield: MeanField, block: Block) -> BlockReco
     meanfield : MeanField
         The problem's solved reference.
     block : Block
+    pools : callable, optional
+        Index -> what `solve_pool` has returned, for observables that need (LV); solved here by default.
     """
+    if pools is None:
+        pools = lru_cache(partial(solve_pool, problem, meanfield, block.point.size))
     record = BlockRecord(np.full((block.length, len(problem.time.save), len(field_names(problem))), np.nan))
     with threadpool_limits(1):
         dynamics = problem.dynamics(block.point.size)
         for row in range(block.length):
-            run = _Run(problem, meanfield, dynamics, block.point.size, block.first + row, record.messages)
+            run = _Run(problem, meanfield, dynamics, block.point.size, block.first + row, record.messages, pools)
             for column, values in enumerate(run.rows()):
                 record.values[row, column] = values
     return record
@@ -86,6 +132,7 @@ class _Run:
     size: int
     replicate: int
     messages: list[str]
+    pools: Pools
 
     def rows(self) -> Iterator[list[float]]:
         """Yield the fields at each save time; once a particle has left its box, of a failed replicate."""
@@ -118,8 +165,8 @@ class _Run:
         """Yield what is to be seen after each step."""
         problem = self.problem
         states = motion(problem.system, self.dynamics, start, problem.time)
-        coupled = any("tracers" in observable.needs for observable in problem.observables)
-        tracers = self.meanfield.tracers(start) if coupled else None
+        tracers = self.meanfield.tracers(start) if problem.needs("tracers") else None
+        liouville = self._liouville(start) if problem.needs(LIOUVILLE) else None
         first = None
         for step, (time, state) in enumerate(zip(moments(problem.system, problem.time), states, strict=True)):
             first = first or self._start(start)
@@ -127,6 +174,7 @@ class _Run:
                 state=state,
                 start=first,
                 tracers=next(tracers).ensemble if tracers else None,
+                liouville=next(liouville) if liouville else None,
                 meanfield=self.meanfield,
                 law=problem.initial,
                 dynamics=self.dynamics,
@@ -136,6 +184,19 @@ class _Run:
                 time_index=saved.get(step),
                 stream=self._stream,
             )
+
+    def _liouville(self, start: Ensemble) -> Iterator[Halves]:
+        """Yield the particles in the signals of the two halves of their pool."""
+        driver = self.problem.liouville(self.meanfield, self.size)
+        if driver.signals is None:  # (LV) is (P)
+            none = np.zeros(len(dictionary.powers(self.problem.system.phase.dimension)))
+            for state in motion(self.problem.system, self.dynamics, start, self.problem.time):
+                yield Halves(state.ensemble, state.ensemble, none)
+            return
+        pool = self.pools(self.replicate % POOLS)
+        halves = (driver.driven(start, pool[f"deviation_{half}"], pool[f"modes_{half}"]) for half in range(2))
+        for one, other in zip(*halves, strict=True):
+            yield Halves(one.ensemble, other.ensemble, pool["controls"])
 
     def _start(self, start: Ensemble) -> State:
         return State(start) if self.dynamics is None else self.dynamics.start(start)

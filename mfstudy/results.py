@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import collections
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
-from mfstudy.gelbrich import values_over_replicates
+from mfstudy.gelbrich import jackknife
+from mfstudy.marginals import End, Grams, law_ends, law_values
 from mfstudy.observables import Status
+from mfstudy.quantities import Quantity, quantities
 from mfstudy.rates import RateLaw, reference_slopes
+from mfstudy.statements import Statement, statement
 from mfstudy.store import DamagedError, Store
 from mfstudy.study import Block, Point
 
 if TYPE_CHECKING:
     import xarray as xr
 
-#: Roles of what a quantity is computed from, over all replicates: difference, control variate, known moment.
-RAW = ("difference", "control", "moment")
 #: Part of a size's replicates above which, if they failed, the size takes no part in a fit.
 FAILED_FRACTION = 0.01
+#: Relative standard error above which what is computed from all replicates takes no part in a fit.
+RESOLVED = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,34 +53,6 @@ class Counts:
     wanted: int
     done: int
     failed: int
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """One stored quantity of an observable.
-
-    Parameters
-    ----------
-    observable : str
-        Label of the observable; for a further quantity of the same observable its name.
-    name : str
-        Name of the variable in `Results.to_xarray`.
-    p : float or None
-        Order of the power W_p^p.
-    definition, unit : str
-    roles : dict
-        Role -> name of the variable: "estimate", "lower", "upper", "standard_error", "status", ...
-    per_run : bool
-        Whether there is one number for the whole run, stored with each save time.
-    """
-
-    observable: str
-    name: str
-    p: float | None
-    definition: str
-    unit: str
-    roles: dict[str, str]
-    per_run: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +82,7 @@ class Results:
     def __init__(self, store: Store | str | Path) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
         self._attributes = self.store.attributes
+        self._known_grams: dict[int, Grams | None] = {}
 
     @property
     def name(self) -> str:
@@ -115,33 +94,10 @@ class Results:
         """The save times, (T,)."""
         return np.asarray(self._attributes["save"], dtype=float)
 
-    @property
+    @cached_property
     def quantities(self) -> list[Quantity]:
         """What was measured, in the study's order."""
-        return [
-            Quantity(
-                observable=table["label"] if estimate is first else f"{table['label']}_{estimate['name']}",
-                name=f"{table['label']}_{estimate['name']}",
-                p=table["p"],
-                definition=estimate["definition"],
-                unit=estimate["unit"],
-                roles={
-                    f["role"]: f"{table['label']}_{f['name']}"
-                    for f in table["fields"]
-                    if (f["quantity"] == estimate["quantity"] and f["role"] not in RAW) or f["role"] == "status"
-                },
-                per_run=estimate["per"] == "run",
-            )
-            for table in self._attributes["observables"]
-            for estimates in [
-                [
-                    *([table["reduced"]] if "reduced" in table else ()),
-                    *(f for f in table["fields"] if f["role"] == "estimate"),
-                ]
-            ]
-            for first in estimates[:1]
-            for estimate in estimates
-        ]
+        return quantities(self._attributes["observables"])
 
     @cached_property
     def _records(self) -> dict[Point, Floats]:
@@ -260,24 +216,67 @@ class Results:
         """Return the (sizes, replicates) numbers of a role of a quantity; NaN where absent or failed.
 
         Of a quantity that is a function of means over replicates, the estimates are jackknife values: their mean is
-        the quantity, and they vary as single replicates of it would.
+        the quantity, and they vary as single replicates of it would; where replicates share pools, one for each pool.
         """
         if role == "estimate" and role not in quantity.roles:
             return self._reduced(quantity, time)
         return self._cube[:, :, time, self.store.fields.index(quantity.roles[role])].copy()
 
     def _reduced(self, quantity: Quantity, time: int) -> Floats:
-        table = self._table_of(quantity)
-        differences, controls, known = (
-            self._cube[:, :, time, [self.store.fields.index(f"{table['label']}_{f['name']}") for f in fields]]
-            for fields in ([f for f in table["fields"] if f["role"] == r] for r in RAW)
-        )
+        """Return the jackknife values of each size, over its pools where replicates share some."""
         found = np.full(self._cube.shape[:2], np.nan)
-        for row, d, c, k in zip(found, differences, controls, known, strict=True):
-            kept = np.isfinite(d).all(axis=1)
+        grams = self._grams(time) if "test" in quantity.raw else None
+        for row, (kept, raw) in zip(found, self._raw(quantity, time), strict=True):
             if kept.any():
-                row[kept] = values_over_replicates(d[kept], c[kept], k[kept][0])
+                groups = np.flatnonzero(kept) % quantity.pools if quantity.pools else None
+                values = law_values(raw, groups, grams)
+                row[np.flatnonzero(kept)[: len(values)]] = values
         return found
+
+    def _grams(self, time: int) -> Grams | None:
+        """Return the Gram matrices of test functions under rho^t, None where its nodes are not stored."""
+        time %= len(self.times)
+        if time not in self._known_grams:
+            shared = self.store.shared() or {}
+            known = Grams.of(shared["points"][time], shared["weights"]) if "points" in shared else None
+            self._known_grams[time] = known
+        return self._known_grams[time]
+
+    def _raw(self, quantity: Quantity, time: int) -> Iterator[tuple[NDArray[np.bool_], dict[str, Floats]]]:
+        """Yield, for each size, which replicates are there, and what a quantity is computed from: role -> (R, k)."""
+        columns = {role: self._columns(names, time) for role, names in quantity.raw.items()}
+        for index in range(len(self.sizes)):
+            kept = np.isfinite(columns["difference"][index]).all(axis=1)
+            yield kept, {role: values[index][kept] for role, values in columns.items()}
+
+    def ends(self, quantity: Quantity, time: int = -1) -> list[tuple[End | None, End | None]]:
+        """Return the ends around a quantity's mean at each size, None where there is none.
+
+        Of what is computed from all replicates see `mfstudy.marginals`; else the means of the replicates' own ends.
+        """
+        if not quantity.raw:
+            return [self._mean_ends(quantity, row, time) for row in range(len(self.sizes))]
+        grams = self._grams(time) if "coupled" in quantity.raw else None
+        if grams is None:
+            return [(None, None)] * len(self.sizes)
+        dimension = round(math.sqrt(2 * len(quantity.raw["difference"]) + 2.25) - 1.5)
+        found = self._raw(quantity, time)
+        return [law_ends(raw, grams, dimension) if kept.any() else (None, None) for kept, raw in found]
+
+    def _mean_ends(self, quantity: Quantity, row: int, time: int) -> tuple[End | None, End | None]:
+        """Return the means over replicates of their own ends."""
+
+        def end(role: str) -> End | None:
+            values = self.values(quantity, role, time)[row] if role in quantity.roles else np.zeros(0)
+            kept = values[np.isfinite(values)]
+            error = float(kept.std(ddof=1) / np.sqrt(len(kept))) if len(kept) > 1 else 0.0
+            return End(float(kept.mean()), error) if len(kept) else None
+
+        return end("lower"), end("upper")
+
+    def _columns(self, names: Iterable[str], time: int) -> Floats:
+        """Return stored numbers at a time, (sizes, replicates, names)."""
+        return self._cube[:, :, time, [self.store.fields.index(name) for name in names]]
 
     @property
     def sizes(self) -> list[int]:
@@ -285,14 +284,23 @@ class Results:
         return [point.size for point in self._records]
 
     def excluded(self, quantity: Quantity, time: int = -1) -> list[int]:
-        """Return the sizes at which more than 1 % of the replicates failed: they take no part in a fit.
+        """Return the sizes that take no part in a fit.
 
-        Replicates fail where the value is unusual, so that a mean over the others is not the mean.
+        Those at which more than 1 % of the replicates failed: they fail where the value is unusual, so that a mean over
+        the others is not the mean. Those at which a quantity that is computed from all replicates is not resolved, its
+        standard error above half of it.
         """
         status = self.values(quantity, "status", time)
         done = (~np.isnan(status)).sum(axis=1)
         failed = (~np.isnan(status) & (status != Status.OK)).sum(axis=1)
-        return [size for size, n, bad in zip(self.sizes, done, failed, strict=True) if bad > FAILED_FRACTION * n]
+        out = failed > FAILED_FRACTION * done
+        if quantity.raw:
+            out |= self._unresolved(quantity, time)
+        return [size for size, bad in zip(self.sizes, out, strict=True) if bad]
+
+    def _unresolved(self, quantity: Quantity, time: int) -> NDArray[np.bool_]:
+        rows = [row[np.isfinite(row)] for row in self.values(quantity, "estimate", time)]
+        return np.array([len(r) > 1 and r.std(ddof=1) > RESOLVED * r.mean() * math.sqrt(len(r)) for r in rows])
 
     def fit(self, observable: str, time: int = -1, *, p: float | None = None) -> Fit:
         """Infer the rate of an observable's mean over the sweep.
@@ -323,15 +331,26 @@ class Results:
             raise InputError(f"time: index {time} is not allowed; allowed: 0 to {len(self.times) - 1}, or -1")
         values = self.values(quantity, "estimate", time)
         values[np.isin(self.sizes, self.excluded(quantity, time))] = np.nan
-        return fit_rate(self.sizes, values, **self.sampling(quantity))
+        return fit_rate(self.sizes, values, groups=self.groups(quantity), **self.sampling(quantity))
+
+    def groups(self, quantity: Quantity) -> NDArray[np.int64] | None:
+        """Return labels (sizes, replicates) of what replicates share, None where they share nothing.
+
+        Of a quantity that is computed over pools each value is of another pool.
+        """
+        if not quantity.pools or quantity.raw:
+            return None
+        sizes, replicates = self._cube.shape[:2]
+        pools = np.arange(replicates, dtype=np.int64) % quantity.pools
+        return quantity.pools * np.arange(sizes, dtype=np.int64)[:, None] + pools
 
     def sampling(self, quantity: Quantity) -> dict[str, Any]:
         """Return what decides which laws are candidates, as keywords of `mfstudy.fit_rate`.
 
-        Names of laws where the observable has them; what is known of the sampling for a transport cost; else nothing.
+        Names of laws where the quantity has them; what is known of the sampling for a transport cost; else nothing.
         """
-        if laws := self._table_of(quantity).get("laws"):
-            return {"laws": laws}
+        if quantity.laws:
+            return {"laws": quantity.laws}
         if quantity.p is None:
             return {}
         law = self._attributes["law"]
@@ -344,18 +363,9 @@ class Results:
 
     def slopes(self, quantity: Quantity) -> list[RateLaw]:
         """Return the laws to be drawn beside a quantity: those of its theorems, or of the sampling of a measure."""
-        if stated := self._table_of(quantity).get("slopes"):
-            return [RateLaw(**law) for law in stated]
+        if quantity.slopes:
+            return list(quantity.slopes)
         return list(reference_slopes(**self.sampling(quantity))) if quantity.p is not None else []
-
-    def _table_of(self, quantity: Quantity) -> dict[str, Any]:
-        tables = self._attributes["observables"]
-        return next(
-            t
-            for t in tables
-            if quantity.name
-            in {f"{t['label']}_{f['name']}" for f in (*t["fields"], *([t["reduced"]] if "reduced" in t else ()))}
-        )
 
     @cached_property
     def checks(self) -> list[Check]:
@@ -439,8 +449,45 @@ class Results:
             "p_value": _number(fit.p_value),
             "verdict": fit.verdict,
             "text": fit.text,
-            "bounds": [],
+            **self._ends_table(quantity, time, used),
+            "bounds": [asdict(found) for found in self.statements(quantity, fit)],
         }
+
+    def _ends_table(self, quantity: Quantity, time: int, used: list[int]) -> dict[str, list[float | None]]:
+        """Return the ends of a quantity's mean, and their standard errors, at the used sizes."""
+        ends = self.ends(quantity, time)
+        return {
+            f"{name}{suffix}": [None if (end := ends[row][side]) is None else getattr(end, part) for row in used]
+            for side, name in enumerate(("lower", "upper"))
+            for suffix, part in (("", "value"), ("_standard_error", "standard_error"))
+        }
+
+    def statements(self, quantity: Quantity, fit: Fit) -> list[Statement]:
+        """Return what a fit says of the rates that theorems state for a quantity."""
+        return [found for law in quantity.slopes if (found := statement(law, fit)) is not None]
+
+    def pool_factor(self, quantity: Quantity, time: int = -1) -> list[End | None]:
+        """Return K (value with pools of K copies / estimate - 1) at each size, None where it is not known.
+
+        1 to leading order for the distance of the particles to (LV), where replicates and their pools are independent;
+        -1 were a replicate among its own pool's copies. Errors are taken over pools.
+        """
+        if "pool" not in quantity.roles:
+            return []
+        copies = self._attributes["copies"]
+        rows = zip(*(self.values(quantity, role, time) for role in ("estimate", "pool")), strict=True)
+        labels = np.arange(self._cube.shape[1]) % max(quantity.pools, 1)
+        return [_ratio(estimate, pool, labels, copies) for estimate, pool in rows]
+
+
+def _ratio(estimate: Floats, pool: Floats, labels: NDArray[np.int64], copies: int) -> End | None:
+    """Return copies (mean pool / mean estimate - 1) with its error over labels."""
+    kept = np.isfinite(estimate)
+    if not estimate[kept].any():
+        return None
+    sums: Floats = np.stack([np.bincount(labels[kept], row[kept]) for row in (estimate, pool)], axis=1).astype(float)
+    values = jackknife(sums, lambda mean: np.asarray(mean[..., 1] / mean[..., 0]))
+    return End(copies * (float(values.mean()) - 1), copies * float(values.std(ddof=1) / math.sqrt(len(values))))
 
 
 def _codes() -> str:

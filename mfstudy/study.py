@@ -18,6 +18,7 @@ from mfstudy import components
 from mfstudy.components import InputError, nearest
 from mfstudy.integrate import Time, marks
 from mfstudy.laws import InitialLaw, Law
+from mfstudy.liouville import LIOUVILLE, POOLS, Liouville
 from mfstudy.meanfield import MeanField
 from mfstudy.observables import ROLES, Observable
 from mfstudy.references import Reference, Shared
@@ -152,6 +153,22 @@ class Problem:
         if not is_stepped(self.system):
             return None
         return self.system.dynamics(self.initial, self.time.horizon, size)
+
+    def needs(self, role: str) -> bool:
+        """Say whether an observable needs a role."""
+        return any(role in observable.needs for observable in self.observables)
+
+    @property
+    def pools(self) -> int:
+        """Number of pools of each size, whose signal replicates share; 0 where no observable needs (LV)."""
+        shares = is_stepped(self.system) and "signal" in self.system.roles
+        return POOLS if shares and self.needs(LIOUVILLE) else 0
+
+    def liouville(self, meanfield: MeanField, size: int) -> Liouville:
+        """Return what drives N particles in the signal of their law; for stepped systems."""
+        dynamics = self.dynamics(size)
+        assert dynamics is not None
+        return Liouville(dynamics, self.time, meanfield.signals)
 
     @property
     def force(self) -> str:

@@ -23,9 +23,10 @@ from mfstudy import cluster, plan
 from mfstudy.components import InputError
 from mfstudy.meanfield import MeanField, UnreachableError
 from mfstudy.plan import Task
-from mfstudy.replicate import run_block, solve
+from mfstudy.references import Shared
+from mfstudy.replicate import run_block, solve, solve_pool
 from mfstudy.results import Results
-from mfstudy.store import NO_ACCESS, NO_SPACE, REFERENCE, DamagedError, Store
+from mfstudy.store import NO_ACCESS, NO_SPACE, POOLS, REFERENCE, DamagedError, Store
 from mfstudy.study import CAPACITY, Block, Point, Study, check_sizes, load
 
 #: Tasks in flight for each worker: enough that none waits, few enough that the scheduler stays small.
@@ -61,8 +62,10 @@ class Progress:
         Link to the Dask dashboard on loopback.
     failures : dict
         Task -> one line, for tasks that ended with an error of their own.
-    solving : bool
-        Whether the mean field is being solved, before the first block.
+    preparing : str
+        What blocks share and is being solved, before the first block: "mean field", "pools of copies"; "" when done.
+    prepared : (int, int)
+        How many pools are done, of how many.
     """
 
     wanted: int
@@ -72,7 +75,17 @@ class Progress:
     workers: int = 1
     dashboard: str | None = None
     failures: dict[str, str] = field(default_factory=dict)
-    solving: bool = False
+    preparing: str = ""
+    prepared: tuple[int, int] = (0, 0)
+
+    @property
+    def solving(self) -> bool:
+        """Whether what blocks share is being solved."""
+        return bool(self.preparing)
+
+
+Report = Callable[[Progress], None]
+Solve = Callable[[Callable[[], None]], None]
 
 
 def run(
@@ -156,12 +169,13 @@ def finish(
     if not tasks and store.shared() is not None:
         report(state)
     elif part is not None:
-        _here(store, tasks, state, report)
+        _all(store, tasks, state, report, lambda solve: solve(), lambda jobs: _here(store, jobs, state, report))
     else:
         count = min(workers or cluster.capacity(plan.memory(store.problem, todo)), max(len(tasks), 1))
         with cluster.connect(on, count) as crew:
             state.workers, state.dashboard = count, crew.client.dashboard_link
-            _there(crew, store, tasks, state, report)
+            there = partial(_there, crew, store, state=state, report=report)
+            _all(store, tasks, state, report, partial(_solve_there, crew), there)
     return state
 
 
@@ -252,12 +266,30 @@ def run_task(path: str, identity: str, blocks: tuple[Block, ...]) -> int:
         if store.holds(block):
             continue
         start = time.perf_counter()
-        record = run_block(store.problem, _solved(path, identity), block)
+        pools = partial(_pool, path, identity, block.point)
+        record = run_block(store.problem, _solved(path, identity), block, pools)
         seconds = time.perf_counter() - start
         store.write(block, record.values)
         store.note(block, {"seconds": seconds, "messages": record.messages, **_provenance()})
         computed += 1
     return computed
+
+
+def pool_task(path: str, identity: str, point: Point, index: int) -> int:
+    """Push a pool of copies and store its signal, unless another driver has meanwhile; no block is computed."""
+    store = _opened(path, identity)
+    if store.pool(point, index) is None:
+        store.share_pool(point, index, solve_pool(store.problem, _solved(path, identity), point.size, index))
+    return 0
+
+
+@lru_cache(maxsize=40)
+def _pool(path: str, identity: str, point: Point, index: int) -> Shared:
+    """Load what the replicates of a pool share."""
+    shared = _opened(path, identity).pool(point, index)
+    if shared is None:
+        raise DamagedError(f"{path}/{POOLS}/{point.id}-{index}: gone during the run; run the study again")
+    return shared
 
 
 @lru_cache(maxsize=4)
@@ -286,66 +318,94 @@ def _provenance() -> dict[str, Any]:
 # -- in the driver -----------------------------------------------------------------------------------------------
 
 
-def _here(store: Store, tasks: list[Task], state: Progress, report: Callable[[Progress], None]) -> None:
-    """Run tasks in this process."""
-    arguments = (str(store.path), store.attributes["identity"])
-    if not _ready(partial(solve_task, *arguments), store, state, report):
+@dataclass(frozen=True)
+class _Job:
+    """What is computed in one go: a name for messages, predicted seconds, a call that returns the blocks computed."""
+
+    name: str
+    seconds: float
+    call: Callable[[], int]
+
+
+Execute = Callable[[list[_Job]], None]
+
+
+def _all(store: Store, tasks: list[Task], state: Progress, report: Report, solve: Solve, execute: Execute) -> None:
+    """Solve the reference, then the pools, then compute the blocks; what lacks what it needs is not started."""
+    path, identity = str(store.path.absolute()), store.attributes["identity"]
+    if not _ready(partial(solve, partial(solve_task, path, identity)), store, state, report):
         return
-    for task in tasks:
-        try:
-            state.computed += run_task(*arguments, task.blocks)
-        except Exception as error:
-            _failed(_name(task), error, state, store)
-        state.seconds_left -= task.seconds
+    points = sorted({task.point for task in tasks})
+    if lacking := store.lacking_pools(points):
+        state.preparing, state.prepared = "pools of copies", (0, len(lacking))
         report(state)
+        execute([_Job(f"{p.id}, pool {i}", 0.0, partial(pool_task, path, identity, p, i)) for p, i in lacking])
+        state.preparing = ""
+        report(state)
+    short = {point for point, _ in store.lacking_pools(points)}
+    execute(
+        [
+            _Job(_name(task), task.seconds, partial(run_task, path, identity, task.blocks))
+            for task in tasks
+            if task.point not in short
+        ]
+    )
 
 
-def _there(
-    crew: cluster.Workers, store: Store, tasks: list[Task], state: Progress, report: Callable[[Progress], None]
-) -> None:
-    """Run tasks on workers through a bounded window of futures."""
+def _here(store: Store, jobs: list[_Job], state: Progress, report: Report) -> None:
+    """Run jobs in this process."""
+    for job in jobs:
+        _ended_one(job, job.call, store, state, report)
+
+
+def _there(crew: cluster.Workers, store: Store, jobs: list[_Job], state: Progress, report: Report) -> None:
+    """Run jobs on workers through a bounded window of futures."""
     ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-    waiting, flying = iter(tasks), {}
-    arguments = (str(store.path.absolute()), store.attributes["identity"])
+    waiting, flying = iter(jobs), {}
 
     def submit(count: int) -> None:
-        for _, task in zip(range(count), waiting, strict=False):
-            future = crew.client.submit(run_task, *arguments, task.blocks, pure=False)
-            flying[future.key] = (task, future)
+        for _, job in zip(range(count), waiting, strict=False):
+            future = crew.client.submit(job.call, pure=False)
+            flying[future.key] = (job, future)
             future.add_done_callback(ended.put)
 
-    if not _ready(partial(_solve_there, crew, *arguments), store, state, report):
-        return
     submit(WINDOW * state.workers)
     for future in _ended(crew, ended, flying):
-        task, _ = flying.pop(future.key)
-        try:
-            state.computed += future.result(timeout=10)
-        except Exception as error:
-            _failed(_name(task), error, state, store)
-        state.seconds_left -= task.seconds
+        job, _ = flying.pop(future.key)
         submit(1)
-        report(state)
+        _ended_one(job, partial(future.result, timeout=10), store, state, report)
 
 
-def _ready(solve: Callable[[], None], store: Store, state: Progress, report: Callable[[Progress], None]) -> bool:
+def _ended_one(job: _Job, result: Callable[[], int], store: Store, state: Progress, report: Report) -> None:
+    """Take note of what a job has computed, or of how it failed."""
+    try:
+        state.computed += result()
+    except Exception as error:
+        _failed(job.name, error, state, store)
+    state.seconds_left -= job.seconds
+    if state.preparing:
+        state.prepared = (state.prepared[0] + 1, state.prepared[1])
+    report(state)
+
+
+def _ready(solve: Callable[[], None], store: Store, state: Progress, report: Report) -> bool:
     """Solve the reference if the store lacks it; return whether the blocks may start."""
     if store.shared() is None:
-        state.solving = True
+        state.preparing = "mean field"
         report(state)
         try:
             solve()
         except Exception as error:
             _failed("the mean field", error, state, store)
-        state.solving = False
+        state.preparing = ""
     report(state)
     return store.shared() is not None
 
 
-def _solve_there(crew: cluster.Workers, path: str, identity: str) -> None:
+def _solve_there(crew: cluster.Workers, solve: Callable[[], None]) -> None:
     """Solve the reference on a worker."""
     ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-    future = crew.client.submit(solve_task, path, identity, pure=False)
+    future = crew.client.submit(solve, pure=False)
     future.add_done_callback(ended.put)
     next(_ended(crew, ended, {future.key: future})).result(timeout=10)
 

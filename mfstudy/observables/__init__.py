@@ -12,6 +12,7 @@ import numpy as np
 
 from mfstudy.ensemble import Ensemble, Measure, Phase, State
 from mfstudy.laws import InitialLaw
+from mfstudy.liouville import Halves
 from mfstudy.meanfield import MeanField, Snapshot
 from mfstudy.rates import RateLaw
 from mfstudy.streams import Purpose
@@ -38,12 +39,13 @@ class Field:
         Name in the store, after the observable's label.
     quantity : str
         What it is a number of; the fields of one quantity belong together. `w2_sq` is a squared distance, `w2` would
-        be a distance.
+        be a distance. "" = of all `Reduced` quantities of the observable.
     role : str
         How results read it: the estimate, an end of its bracket, its standard error given the particles, a
         certificate that the solver ended at the optimum, a count, or a check (a number that theory bounds and that has
-        no rate). "status" is written by the package. "difference", "control" and "moment" are what a `Reduced`
-        quantity is computed from, over all replicates.
+        no rate). "status" is written by the package. "pool" is the estimate with pools of fewer copies. The others
+        are what a `Reduced` quantity and its ends are computed from, over all replicates (`mfstudy.gelbrich`,
+        `mfstudy.marginals`).
     definition : str
         In words and formula.
     unit : str
@@ -51,6 +53,10 @@ class Field:
         "linear", or "log10" where the stored number is a decimal logarithm.
     per : str
         "time" or "run": whether the number belongs to a save time or to the whole run.
+    laws : tuple of str
+        Of an estimate: names of the candidate laws of its rate; empty = those of the sampling of a measure, by p.
+    slopes : tuple of RateLaw
+        Of an estimate: rates of theorems to be drawn beside the means, other than those of the sampling.
     """
 
     name: str
@@ -64,14 +70,23 @@ class Field:
         "count",
         "check",
         "status",
+        "pool",
         "difference",
         "control",
         "moment",
+        "test",
+        "total",
+        "pool_control",
+        "coupled",
+        "particle",
+        "copy",
     ]
     definition: str
     unit: str = "dimensionless"
     scale: Literal["linear", "log10"] = "linear"
     per: Literal["time", "run"] = "time"
+    laws: tuple[str, ...] = ()
+    slopes: tuple[RateLaw, ...] = ()
 
 
 #: What `needs` may name and every run provides; a system may have more.
@@ -88,6 +103,8 @@ class View:
         The particles with their memory, now and at time 0.
     tracers : Ensemble or None
         The coupled particles: the same start, driven by the mean field; None unless an observable needs them.
+    liouville : Halves or None
+        The same start in the signals of the two halves of a pool; None unless an observable needs them.
     meanfield : MeanField
     law : InitialLaw
         rho_in.
@@ -108,6 +125,7 @@ class View:
     state: State
     start: State
     tracers: Ensemble | None
+    liouville: Halves | None
     meanfield: MeanField
     law: InitialLaw
     dynamics: Dynamics | None
@@ -140,10 +158,7 @@ class Observable(Protocol):
 
     scheme: ClassVar[int]
     needs: ClassVar[frozenset[str]]
-    """Roles that the run must provide: "particles", "reference", "tracers"; "signal" where the system has one."""
-
-    laws: ClassVar[tuple[str, ...] | None]
-    """Names of the candidate laws of its rate; None = those of the sampling of a measure, by p."""
+    """Roles that the run must provide: "particles", "reference", "tracers"; what else a system has, `System.roles`."""
 
     @property
     def p(self) -> float | None:
@@ -157,10 +172,6 @@ class Observable(Protocol):
 
     def fields(self, phase: Phase) -> tuple[Field, ...]:
         """Return the stored numbers, in order."""
-        ...
-
-    def slopes(self, phase: Phase) -> tuple[RateLaw, ...]:
-        """Return rates of theorems to be drawn beside the means, other than those of the sampling."""
         ...
 
     def admit(self, phase: Phase, law: InitialLaw) -> None:
@@ -177,10 +188,10 @@ class Observable(Protocol):
 
 
 class Reduced(Observable, Protocol):
-    """An observable whose quantity is no mean over replicates, but a function of the means of its fields."""
+    """An observable with quantities that are no means over replicates, but functions of the means of its fields."""
 
-    def reduced(self, phase: Phase) -> Field:
-        """Return the quantity, as a field of role "estimate" that is not stored."""
+    def reduced(self, phase: Phase) -> tuple[Field, ...]:
+        """Return these quantities, as fields of role "estimate" that are not stored."""
         ...
 
 
@@ -198,13 +209,20 @@ def monitors(observable: Observable) -> TypeGuard[Monitor]:
 
 
 def reduces(observable: Observable) -> TypeGuard[Reduced]:
-    """Say whether an observable has a quantity that is a function of means."""
+    """Say whether an observable has quantities that are functions of means."""
     return hasattr(observable, "reduced")
 
 
 def principal(observable: Observable, phase: Phase) -> Field:
     """Return what an observable measures in the first place."""
-    return observable.reduced(phase) if reduces(observable) else observable.fields(phase)[0]
+    return estimates(observable, phase)[0]
+
+
+def estimates(observable: Observable, phase: Phase) -> tuple[Field, ...]:
+    """Return the estimates of an observable, stored ones first; those without any begin with their first field."""
+    fields = observable.fields(phase)
+    found = tuple(field for field in fields if field.role == "estimate")
+    return found + (observable.reduced(phase) if reduces(observable) else ()) or fields[:1]
 
 
 def stored_fields(observable: Observable, phase: Phase) -> tuple[Field, ...]:

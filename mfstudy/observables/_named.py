@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from mfstudy.ensemble import Phase
-from mfstudy.rates import RateLaw
 
 
 @dataclass(frozen=True)
@@ -18,8 +14,6 @@ class Named:
     name : str, optional
         Name in the store; by default the kind.
     """
-
-    laws: ClassVar[tuple[str, ...] | None] = None
 
     name: str | None = None
 
@@ -36,8 +30,3 @@ class Named:
     def label(self) -> str:
         """Name in the store and in results."""
         return self._kind if self.name is None else self.name
-
-    def slopes(self, phase: Phase) -> tuple[RateLaw, ...]:
-        """Return no law beyond those of the sampling."""
-        del phase
-        return ()

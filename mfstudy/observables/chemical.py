@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mfstudy.ensemble import Phase
 from mfstudy.forces.chemical import Supremum, gradient_supremum
 from mfstudy.laws import InitialLaw
 from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
-from mfstudy.rates import RateLaw, natalini_paul
+from mfstudy.rates import COUPLING, natalini_paul
 from mfstudy.systems import Budget
 
 #: Grid points per shortest wave, at save times and between them, by dimension.
@@ -33,27 +33,22 @@ class Chemical(Named):
     scheme: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"particles", "reference", "signal"})
     p: ClassVar[float | None] = None
-    laws: ClassVar[tuple[str, ...] | None] = ("power", "power-log", "sznitman", "sznitman-correction")
 
     def fields(self, phase: Phase) -> tuple[Field, ...]:
         """Return the squared supremum and its largest value so far, each with a bracket of all its errors."""
-        del phase
+        rates: dict[str, Any] = {"laws": COUPLING, "slopes": (natalini_paul(phase.position),)}
         now, peak = "gradient_sq", "gradient_sq_max"
         what = "supremum of |∇φ − ∇ψ|², φ emitted by the particles, ψ by the mean field"
         return (
-            Field(now, now, "estimate", what),
+            Field(now, now, "estimate", what, **rates),
             Field(f"{now}_lower", now, "lower", "attained, less the error of grad psi"),
             Field(f"{now}_upper", now, "upper", "proved bound of the supremum, plus the error of grad psi"),
-            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run"),
+            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run", **rates),
             Field(f"{peak}_lower", peak, "lower", "attained, less the error of grad psi", per="run"),
             Field(
                 f"{peak}_upper", peak, "upper", "proved bound of the supremum, plus the error of grad psi", per="run"
             ),
         )
-
-    def slopes(self, phase: Phase) -> tuple[RateLaw, ...]:
-        """Return the rate of Theorem 2.1 of Natalini and Paul."""
-        return (natalini_paul(phase.position),)
 
     def admit(self, phase: Phase, law: InitialLaw) -> None:
         """Accept every phase space and law."""

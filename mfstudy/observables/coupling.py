@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from mfstudy.ensemble import Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
-from mfstudy.rates import RateLaw, natalini_paul
+from mfstudy.rates import COUPLING, natalini_paul
 from mfstudy.systems import Budget
 
 
@@ -32,25 +32,20 @@ class Coupling(Named):
     scheme: ClassVar[int] = 1
     needs: ClassVar[frozenset[str]] = frozenset({"particles", "reference", "tracers"})
     p: ClassVar[float | None] = None
-    laws: ClassVar[tuple[str, ...] | None] = ("power", "power-log", "sznitman", "sznitman-correction")
 
     def fields(self, phase: Phase) -> tuple[Field, ...]:
         """Return the mean squared distance and its largest value so far, with the reference's error as a bracket."""
-        del phase
+        rates: dict[str, Any] = {"laws": COUPLING, "slopes": (natalini_paul(phase.position),)}
         now, peak = "distance_sq", "distance_sq_max"
         what = "mean squared distance of the particles to their copies in the mean field"
         return (
-            Field(now, now, "estimate", what),
+            Field(now, now, "estimate", what, **rates),
             Field(f"{now}_lower", now, "lower", "less the error of the mean field"),
             Field(f"{now}_upper", now, "upper", "plus the error of the mean field"),
-            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run"),
+            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run", **rates),
             Field(f"{peak}_lower", peak, "lower", "less the error of the mean field", per="run"),
             Field(f"{peak}_upper", peak, "upper", "plus the error of the mean field", per="run"),
         )
-
-    def slopes(self, phase: Phase) -> tuple[RateLaw, ...]:
-        """Return the rate of Theorem 2.1 of Natalini and Paul."""
-        return (natalini_paul(phase.position),)
 
     def admit(self, phase: Phase, law: InitialLaw) -> None:
         """Accept every phase space and law."""

@@ -11,10 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mfstudy.fit import Fit
+from mfstudy.plot import overview as overview_
 from mfstudy.plot.curves import GREY, fitted, footer_of, law_error, laws, references, series_of
 from mfstudy.plot.panels import LINE, draw_exponents, draw_main, draw_residuals, draw_unfitted, label_sizes
 from mfstudy.plot.words import SYMBOL, mathtext
-from mfstudy.results import Quantity, Results
+from mfstudy.quantities import Quantity
+from mfstudy.results import Results
 
 _STYLE: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
@@ -74,6 +76,24 @@ def convergence(results: Results, quantity: Quantity, time: int, fit: Fit) -> Fi
         panels[0].set_ylabel(mean if series.mean.any() else "mean")  # the panel of zeros is low
         label_sizes(panels, series.sizes)
         figure.align_ylabels(panels)
+    return figure
+
+
+def overview(results: Results, time: int) -> Figure | None:
+    """Draw all quantities at a save time in one panel, with their effective exponents; None for fewer than two.
+
+    Parameters
+    ----------
+    results : Results
+    time : int
+        Index of the save time.
+    """
+    if len(overview_.drawn(results, time)) < 2:
+        return None
+    footer = [f"all quantities at t = {results.times[time]:g}, means over replicates with 95 % intervals"]
+    with style.context(["default", _STYLE]):
+        figure, panels = _canvas((4.6,), footer)
+        label_sizes(panels, overview_.draw(panels[0], results, time))
     return figure
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
 from mfstudy.plot.words import decimals, formula, law_name, typeset
+from mfstudy.quantities import Quantity
 from mfstudy.rates import RateLaw, candidate_laws
-from mfstudy.results import Quantity, Results
+from mfstudy.results import Results
 
 # Okabe and Ito (2008), told apart with every common colour blindness.
 BLACK, BLUE, SKY, GREY = "#000000", "#0072B2", "#56B4E9", "#5f5f5f"
@@ -96,20 +97,19 @@ def _curve(fit: Fit, law: RateLaw, sizes: Floats) -> Floats:
 
 def series_of(results: Results, quantity: Quantity, time: int, fit: Fit) -> Series:
     """Return the numbers of a quantity by size."""
-
-    def means(role: str) -> Floats:
-        values = results.values(quantity, role if role in quantity.roles else "estimate", time)
-        present = np.isfinite(values)
-        total, count = np.where(present, values, 0.0).sum(axis=1), present.sum(axis=1)
-        return np.asarray(np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0))
-
-    mean, error = means("estimate"), np.full(len(results.sizes), np.nan)
+    values = results.values(quantity, "estimate", time)
+    present = np.isfinite(values)
+    total, count = np.where(present, values, 0.0).sum(axis=1), present.sum(axis=1)
+    mean = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    error = np.full(len(results.sizes), np.nan)
     place = np.searchsorted(results.sizes, fit.sizes)
     mean[place], error[place] = fit.mean, fit.standard_error
     hollow = np.isnan(error) | np.isin(results.sizes, results.excluded(quantity, time))
-    values = results.values(quantity, "estimate", time)
     sizes = np.asarray(results.sizes, dtype=float)
-    return Series(sizes, values, mean, error, hollow, means("lower"), means("upper"))
+    ends = zip(results.ends(quantity, time), mean, strict=True)
+    lower, upper = np.array([[m if end is None else end.value for end in pair] for pair, m in ends]).T
+    shown = values[:, :0] if quantity.raw else values  # jackknife values are no replicates
+    return Series(sizes, shown, mean, error, hollow, np.maximum(lower, 0.0), upper)
 
 
 def fitted(series: Series, fit: Fit, law: RateLaw) -> Curve:

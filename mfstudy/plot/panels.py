@@ -31,7 +31,7 @@ def draw_main(axes: Axes, series: Series, curves: Sequence[Curve], error: Floats
     _replicates(axes, series)
     if np.nanmax((series.upper - series.lower) / series.mean) > 1e-6:
         look: dict[str, Any] = {"color": SKY, "alpha": 0.3, "linewidth": 0, "zorder": 1}
-        axes.fill_between(series.sizes, series.lower, series.upper, label="bracket, mean of its ends", **look)
+        axes.fill_between(series.sizes, series.lower, series.upper, label="bracket", **look)
     fit, factor = curves[0], np.exp(Z95 * error)
     look = {"color": BLUE, "alpha": 0.25, "linewidth": 0, "zorder": 1.5, "label": "fitted law, 95 % band"}
     axes.fill_between(fit.sizes, fit.values / factor, fit.values * factor, **look)
@@ -39,7 +39,7 @@ def draw_main(axes: Axes, series: Series, curves: Sequence[Curve], error: Floats
         axes.plot(curve.sizes, curve.values, zorder=2.5, **curve.look)
     _means(axes, series)
     axes.legend(loc="lower left", handlelength=1.6, borderaxespad=0.2)
-    _label(axes, [(c.label, c.look["color"], c.values[-1]) for c in curves])
+    label_beside(axes, [(c.label, c.look["color"], c.values[-1]) for c in curves])
 
 
 def draw_unfitted(axes: Axes, series: Series, fit: Fit) -> None:
@@ -58,6 +58,8 @@ def draw_unfitted(axes: Axes, series: Series, fit: Fit) -> None:
 
 def _replicates(axes: Axes, series: Series) -> None:
     """Draw single replicates as faint points, spread sideways by multiples of the golden ratio."""
+    if not series.values.size:
+        return
     spread = 0.18 * np.diff(np.log(series.sizes)).min(initial=1.0)
     most = 0
     for size, row in zip(series.sizes, series.values, strict=True):
@@ -117,7 +119,7 @@ def draw_exponents(axes: Axes, series: Series, curves: Sequence[Curve]) -> None:
     low, high = min(low, known.min()), max(high, known.max())
     axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     axes.set_ylabel("local exponent")
-    _label(axes, [(c.short, c.look["color"], c.slope[-1]) for c in curves])
+    label_beside(axes, [(c.short, c.look["color"], c.slope[-1]) for c in curves])
 
 
 def label_sizes(panels: Sequence[Axes], sizes: Floats) -> None:
@@ -140,8 +142,9 @@ def label_sizes(panels: Sequence[Axes], sizes: Floats) -> None:
         panel.tick_params(labelbottom=panel is axis)
 
 
-def _label(axes: Axes, marks: Sequence[tuple[str, str, float]]) -> None:
+def label_beside(axes: Axes, marks: Sequence[tuple[str, str, float]]) -> None:
     """Write labels (text, colour, height) beside the panel at the curves' ends, apart from each other."""
+    axes.get_ylim()  # sets the limits that the data ask for
     ends = axes.transData.transform([(1.0, height) for _, _, height in marks])
     heights = axes.transAxes.inverted().transform(ends)[:, 1]
     inches = axes.get_window_extent().height / axes.figure.dpi

@@ -63,7 +63,7 @@ class Characteristics:
             raise ValueError(f"the system {type(system).__name__} has a closed flow; allowed: exact")
 
     def solve(self, system: System, law: InitialLaw, time: Time) -> Shared:
-        """Return the field at every evaluation, the memory after every step, nodes and errors at the save times."""
+        """Return field and memory at every evaluation, memory after every step, nodes and errors at the save times."""
         assert is_stepped(system)
         dynamics = system.dynamics(law, time.horizon, None)
         d = len(law.mean) // 2
@@ -98,6 +98,7 @@ class Characteristics:
         return {
             "field": np.stack(fine.fields) if fine.fields else np.zeros((0, 1)),
             "memory": np.stack(fine.memories) if fine.memories else np.zeros((0, 1)),
+            "signal": np.stack(fine.signals) if fine.signals else np.zeros((0, 1)),
             "points": np.stack(fine.saved),
             "weights": fine.weights,
             "errors": np.stack([spacing, stepping, force, signal], axis=1),
@@ -157,6 +158,11 @@ class _Driven:
         """Return the modes of the mean field's memory after a step."""
         return self.shared["memory"][step] if len(self.shared["memory"]) else None
 
+    @property
+    def signals(self) -> NDArray[np.complex128] | None:
+        """The modes of the mean field's memory at every evaluation."""
+        return self.shared["signal"] if len(self.shared["signal"]) else None
+
     def _pushed(self, start: Ensemble, steps: int) -> Ensemble:
         for step, state in enumerate(self.tracers(start)):
             if step == steps:
@@ -170,6 +176,7 @@ class _Solution:
 
     nodes: Ensemble
     fields: list[NDArray[Any]]
+    signals: list[Modes]
     memories: list[Modes]
     saved: list[Floats]
 
@@ -202,6 +209,7 @@ def _refined(
             driven, marks = enumerate(_drive(dynamics, fine.nodes, time, coarse.fields)), set(time.steps)
             pushed = [state.ensemble.points for step, state in driven if step in marks]
             coarse.fields.clear()
+            coarse.signals.clear()
             spacing = _distance(fine.saved, pushed, fine.weights)
             if not spacing.max() > 0.4 * aim:  # also where it is not a number: the step is too long then
                 break
@@ -237,6 +245,7 @@ def _push(dynamics: Dynamics, nodes: Ensemble, time: Time, keep_fields: bool = T
     """Push a rule with its own field."""
     marks = set(time.steps)
     fields: list[NDArray[Any]] = []
+    signals: list[Modes] = []
     memories: list[Modes] = []
     saved = []
 
@@ -244,6 +253,8 @@ def _push(dynamics: Dynamics, nodes: Ensemble, time: Time, keep_fields: bool = T
         parts = dynamics.source(state)
         if keep_fields:
             fields.append(parts.field)
+            if state.memory is not None:
+                signals.append(state.memory)
         return dynamics.rates(state, parts)
 
     for step, state in enumerate(trajectory(rate, dynamics.start(nodes), dynamics.decay, time)):
@@ -251,7 +262,7 @@ def _push(dynamics: Dynamics, nodes: Ensemble, time: Time, keep_fields: bool = T
             memories.append(state.memory)
         if step in marks:
             saved.append(state.ensemble.points)
-    return _Solution(nodes, fields, memories, saved)
+    return _Solution(nodes, fields, signals, memories, saved)
 
 
 def _drive(

@@ -24,6 +24,7 @@ class _Pushed:
     time: Time
     valid_until: float = math.inf
     lattice: None = None
+    signals: None = None
 
     def at(self, index: int) -> Snapshot:
         """Return rho^t; its exact functions are those of rho_in where nothing moves."""

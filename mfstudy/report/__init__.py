@@ -20,14 +20,25 @@ from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
 from mfstudy.plot.curves import law_error, laws
 from mfstudy.plot.words import DASH, GREEK, MINUS, SYMBOL, decimals
-from mfstudy.results import Quantity, Results
+from mfstudy.quantities import Quantity
+from mfstudy.results import Results
 from mfstudy.wording import Interval
 
 #: Lines of failed replicates that the page shows.
 MESSAGES = 8
 
 _WHERE = ("observable", "quantity", "p", "time")
-_COLUMNS = ("size", "replicates", "mean", "standard_error", "bracket_half_width", "fitted", "residual")
+_COLUMNS = (
+    "size",
+    "replicates",
+    "mean",
+    "standard_error",
+    "bracket_half_width",
+    "lower",
+    "upper",
+    "fitted",
+    "residual",
+)
 
 
 def write(results: Results, directory: str | Path | None = None) -> Path:
@@ -83,7 +94,8 @@ def _measured(results: Results) -> Iterator[tuple[Quantity, int, Fit]]:
 
 def _rows(results: Results, quantity: Quantity, time: int, fit: Fit) -> list[dict[str, Any]]:
     """Return one dict of numbers for each size, None where there is none."""
-    half_width = results.table(quantity, time, fit)["bracket_half_width"]
+    table = results.table(quantity, time, fit)
+    half_width = table["bracket_half_width"]
     replicates = np.isfinite(results.values(quantity, "estimate", time)).sum(axis=1)
     place = {size: i for i, size in enumerate(fit.sizes)}
 
@@ -98,6 +110,8 @@ def _rows(results: Results, quantity: Quantity, time: int, fit: Fit) -> list[dic
             "mean": number(fit.mean, size),
             "standard_error": number(fit.standard_error, size),
             "bracket_half_width": number(half_width, size),
+            "lower": number(table["lower"], size),
+            "upper": number(table["upper"], size),
             "fitted": number(fit.fitted, size),
             "residual": number(fit.residuals, size),
         }
@@ -177,6 +191,8 @@ def _page(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
         identity=results.store.attributes["identity"],
         study=results.store.attributes["study"],
         notices=_notices(results),
+        overview=_overview(results),
+        pools=_pools(results),
         sections=[_section(results, i, *entry) for i, entry in enumerate(fits)],
         errors=_errors(results),
         step_errors=_step_errors(results),
@@ -210,8 +226,10 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
         "time": when,
         "verdict": fit.verdict,
         "text": fit.text,
+        "statements": [found.text for found in results.statements(quantity, fit)],
+        "bracket": "between" if quantity.raw else "bracket half-width",
         "numbers": _numbers(fit),
-        "figure": _figure(results, quantity, time, fit, f"q{index}-"),
+        "figure": _inline(plot.svg(plot.convergence(results, quantity, time, fit)), f"q{index}-"),
         "alt": f"Convergence of {quantity.definition}, at t = {when}. {fit.text}",
         "rows": [_cells(results, quantity, fit, row) for row in _rows(results, quantity, time, fit)],
         "laws": _laws(results, quantity, fit),
@@ -261,9 +279,25 @@ def _numbers(fit: Fit) -> list[tuple[str, str, str]]:
     return [row for row in rows if row is not None]
 
 
-def _figure(results: Results, quantity: Quantity, time: int, fit: Fit, prefix: str) -> Markup:
-    """Return the figure to stand in a page: without the prolog, its ids apart from those of other figures."""
-    drawn = plot.svg(plot.convergence(results, quantity, time, fit))
+def _overview(results: Results) -> Markup | None:
+    """Return the figure of all quantities at the last save time, None for a single one."""
+    figure = plot.overview(results, len(results.times) - 1)
+    return None if figure is None else _inline(plot.svg(figure), "all-")
+
+
+def _pools(results: Results) -> list[tuple[str, ...]]:
+    """Return, for each quantity with pools, how it depends on their copies, a column for each size."""
+    rows = []
+    for quantity in results.quantities:
+        factors = results.pool_factor(quantity)
+        if any(factor is not None for factor in factors):
+            cells = [DASH if f is None else plus_minus(f.value, f.standard_error) for f in factors]
+            rows.append((quantity.name, *cells))
+    return rows
+
+
+def _inline(drawn: str, prefix: str) -> Markup:
+    """Return a drawing to stand in a page: without the prolog, its ids apart from those of other figures."""
     drawn = drawn[drawn.index("<svg") :]
     return Markup(re.sub(r'( id="|url\(#|href="#)', rf"\1{prefix}", drawn))
 
@@ -278,10 +312,17 @@ def _cells(results: Results, quantity: Quantity, fit: Fit, row: dict[str, Any]) 
         f"{row['size']}",
         f"{row['replicates']}",
         plus_minus(row["mean"], row["standard_error"]),
-        DASH if half is None else _power(half, 2) if half else "0 (exact)",
+        _between(row) if quantity.raw else DASH if half is None else _power(half, 2) if half else "0 (exact)",
         plus_minus(row["fitted"], error),
         DASH if residual is None else _signed(residual, 1),
     )
+
+
+def _between(row: dict[str, Any]) -> str:
+    """Return the ends of a bracket."""
+    if row["upper"] is None:
+        return DASH
+    return f"{_small(row['lower'])} to {_small(row['upper'])}"
 
 
 def _laws(results: Results, quantity: Quantity, fit: Fit) -> list[dict[str, str]]:

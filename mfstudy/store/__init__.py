@@ -8,6 +8,7 @@ Layout of one store, which holds one problem:
     sweeps/<hash>.json        which points and how many replicates were asked for; the store wants their union
     artefacts/reference/      the solved reference, which blocks share: one array a name, and manifest.json, which is
                               written last and makes it complete; only where the attribute `required` names it
+    artefacts/pools/<point>-<index>/  the signal of a pool of copies, likewise; only where `required` names "pools"
     notes/<point>/<block>.json, notes/reference.json  seconds, host, versions, messages: never part of a result
 
 Nothing is resized and every write is idempotent, so there is no lock: two drivers at worst compute a block twice,
@@ -21,7 +22,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,24 @@ from mfstudy.store._disk import NO_ACCESS, NO_SPACE, DamagedError, Disk
 from mfstudy.store._schema import FORMAT, SCHEMA, block_length, plan_blocks, root_attributes
 from mfstudy.study import CAPACITY, Block, Point, Problem, Study, parse
 
-__all__ = ["CHUNK_BYTES", "NO_ACCESS", "NO_SPACE", "REFERENCE", "DamagedError", "Store", "block_length", "plan_blocks"]
+__all__ = [
+    "CHUNK_BYTES",
+    "NO_ACCESS",
+    "NO_SPACE",
+    "POOLS",
+    "REFERENCE",
+    "DamagedError",
+    "Store",
+    "block_length",
+    "plan_blocks",
+]
 
 _CHUNK = re.compile(r"c\.(\d{1,9})\.0\.0")
 
 #: The artefact that holds the solved reference.
 REFERENCE = "artefacts/reference"
+#: Where the artefacts of the pools are.
+POOLS = "artefacts/pools"
 
 
 class Store:
@@ -255,6 +268,26 @@ class Store:
             self._reference.write(arrays)
 
     @property
+    def pools(self) -> int:
+        """Number of pools of each size that the blocks need from the store."""
+        return max((int(table["pools"]) for table in self.attributes["observables"]), default=0)
+
+    def pool(self, point: Point, index: int) -> Shared | None:
+        """Return what the replicates of a pool share, None until it is complete; errors as in `shared`."""
+        return self._pool(point, index).read()
+
+    def lacking_pools(self, points: Iterable[Point]) -> list[tuple[Point, int]]:
+        """Return the pools of these points that are not complete."""
+        return [(point, i) for point in points for i in range(self.pools) if self.pool(point, i) is None]
+
+    def share_pool(self, point: Point, index: int, arrays: Shared) -> None:
+        """Store what the replicates of a pool share; as `share`."""
+        self._pool(point, index).write(arrays)
+
+    def _pool(self, point: Point, index: int) -> Artefact:
+        return Artefact(self._disk, f"{POOLS}/{point.id}-{index}", self.attributes["identity"])
+
+    @property
     def _reference(self) -> Artefact:
         return Artefact(self._disk, REFERENCE, self.attributes["identity"])
 
@@ -303,7 +336,10 @@ class Store:
 
     def _ensure_groups(self) -> None:
         self._disk.ensure_group("record", {})
-        self._disk.ensure_group("artefacts", {"required": ["reference"] if self.problem.reference.shares else []})
+        needed = {"reference": self.problem.reference.shares, "pools": bool(self.pools)}
+        self._disk.ensure_group("artefacts", {"required": [name for name, required in needed.items() if required]})
+        if self.pools:
+            self._disk.ensure_group(POOLS, {})
 
     def _ensure_point(self, point: Point) -> None:
         if self._disk.get(f"record/{point.id}/zarr.json") is not None:

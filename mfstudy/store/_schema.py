@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from mfstudy.liouville import COPIES, LIOUVILLE
 from mfstudy.observables import reduces, stored_fields
 from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Study
@@ -51,14 +52,13 @@ def root_attributes(study: Study) -> dict[str, Any]:
                 "label": o.label,
                 "kind": type(o).__module__.rsplit(".", 1)[-1],
                 "p": o.p,
-                # A component from outside may have neither.
-                "laws": list(getattr(o, "laws", None) or ()) or None,
-                "slopes": [asdict(law) for law in o.slopes(problem.system.phase)] if hasattr(o, "slopes") else [],
+                "pools": problem.pools if LIOUVILLE in o.needs else 0,
                 "fields": [asdict(f) for f in stored_fields(o, problem.system.phase)],
-                **({"reduced": asdict(o.reduced(problem.system.phase))} if reduces(o) else {}),
+                "reduced": [asdict(f) for f in o.reduced(problem.system.phase)] if reduces(o) else [],
             }
             for o in problem.observables
         ],
+        "copies": COPIES.get(problem.system.phase.position, 0),
         "law": {
             "support_dimension": law.support_dimension,
             "bounded": math.isfinite(law.support_radius),

@@ -80,6 +80,11 @@ class Flocking(PairwiseSystem):
                 return f"{key} = {getattr(self, key):g}"
         return "the other keys of the signal"
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """Return "liouville", and "signal" where there is one."""
+        return super().roles | {"liouville"}
+
     @cached_property
     def _pairs(self) -> Pairwise:
         return Pairwise(

@@ -1,0 +1,192 @@
+"""W_2^2 between the law of a particle and rho^t, from numbers of replicates: an estimate, and ends. Pure.
+
+Lower end, by Kantorovich duality with the potential phi = 2 u, u a combination of test functions: with the Hessian of
+u at most b < 1 on a convex set that holds both laws, phi^c(y) = inf_x |x - y|^2 - phi(x) is at least
+-phi(y) - |grad u(y)|^2 / (1 - b) there, so that
+
+    W_2^2 >= 2 (E u(z) - int u d rho) - int |grad u|^2 d rho / (1 - b).
+
+u is chosen on one half of the replicates and evaluated on the other, so that the end is below W_2^2 in expectation.
+
+Upper end: W_2^2 between particles of many replicates, pooled, and their pooled copies: by joint convexity its
+expectation is not less than W_2^2 of the laws, whatever depends on what. It falls towards it as the pool grows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mfstudy import dictionary, gelbrich
+from mfstudy.ensemble import Floats, Indices
+
+#: Replicates for each test function from which a lower end is tried.
+PER_FUNCTION = 4
+#: Pools of the upper end, over which its error is taken, and most particles of one.
+GROUPS, MOST_PARTICLES = 4, 8192
+
+
+#: Nodes of rho^t whose gradients are held at once.
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of a bracket.
+
+    Parameters
+    ----------
+    value : float
+    standard_error : float
+        Over replicates, or over pools of them.
+    """
+
+    value: float
+    standard_error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Grams:
+    """int grad g_i . grad g_j d rho^t over test functions, and what they are taken relative to.
+
+    Parameters
+    ----------
+    tests : (F, F) array
+        Of `mfstudy.dictionary`.
+    mixed : (F, F) array
+        Of the functions behind `gelbrich.moments`, and of those of the dictionary beyond degree 2.
+    curvatures : (F,) array
+        Bounds of the Hessians of the dictionary.
+    """
+
+    tests: Floats
+    mixed: Floats
+    curvatures: Floats
+
+    @classmethod
+    def of(cls, points: Floats, weights: Floats) -> Grams:
+        """Return them for nodes (n, D) of rho^t and their weights (n,)."""
+        mean = weights @ points
+        scale = dictionary.scale_of((points - mean).T @ ((points - mean) * weights[:, None]))
+        low = len(gelbrich.names(points.shape[1]))
+        whole = np.zeros((low + len(dictionary.powers(points.shape[1])),) * 2)
+        for first in range(0, len(points), CHUNK):
+            rows = slice(first, first + CHUNK)
+            slopes = [gelbrich.gradients(points[rows]), dictionary.gradients(points[rows], mean, scale)]
+            flat = (np.concatenate(slopes) * np.sqrt(weights[rows])[:, None]).reshape(len(whole), -1)
+            whole += flat @ flat.T
+        mixed = np.r_[0:low, 2 * low : len(whole)]
+        return cls(whole[low:, low:], whole[np.ix_(mixed, mixed)], dictionary.curvatures(scale))
+
+
+def law_values(raw: Mapping[str, Floats], groups: Indices | None, grams: Grams | None) -> Floats:
+    """Return jackknife values whose mean estimates W_2^2 of two laws.
+
+    Gelbrich's distance, from means and covariances, and to leading order in the difference of the laws what the test
+    functions beyond degree 2 add to it, where there are any and replicates enough: the largest 2 u . m - u' G u over
+    all functions, less that over degree 2.
+
+    Parameters
+    ----------
+    raw : mapping
+        As `gelbrich.differences_of`, with "moment" (R, k): `gelbrich.expected_moments` of rho^t; perhaps "test".
+    groups : (R,) array of int or None
+        What replicates share.
+    grams : Grams or None
+    """
+    values, known = gelbrich.differences_of(raw), raw["moment"][0]
+    low = values.shape[1]
+    if grams is None or "test" not in raw or len(values) < PER_FUNCTION * (len(grams.mixed) + 1):
+        return gelbrich.jackknife(values, lambda mean: gelbrich.from_moments(mean, known), groups)
+    tests = gelbrich.differences_of(raw, "test")[:, low:]
+    inner, outer = (np.linalg.pinv(gram, rcond=1e-10) for gram in (grams.mixed[:low, :low], grams.mixed))
+
+    def distance(mean: Floats) -> Floats:
+        plain = mean[..., :low]
+        more = np.einsum("...i,ij,...j", mean, outer, mean) - np.einsum("...i,ij,...j", plain, inner, plain)
+        return np.asarray(gelbrich.from_moments(plain, known) + more)
+
+    return gelbrich.jackknife(np.concatenate([values, tests], axis=1), distance, groups)
+
+
+def law_ends(raw: Mapping[str, Floats], grams: Grams, dimension: int) -> tuple[End | None, End]:
+    """Return the two ends from what `mfstudy.observables.marginal` has stored, by role.
+
+    Below, the larger of Gelbrich's distance and the dual bound.
+    """
+    pairs = (raw[role].reshape(len(raw[role]), -1, dimension) for role in ("particle", "copy"))
+    above = upper_end(raw["coupled"][:, 0], *pairs)
+    if not raw["test"].any():
+        return End(0.0, 0.0), above
+    plain = _end(law_values({role: values for role, values in raw.items() if role != "test"}, None, None))
+    dual = lower_end(gelbrich.differences_of(raw, "test"), grams.tests, grams.curvatures)
+    return (plain if dual is None or not plain.value < dual.value else dual), above
+
+
+def _end(values: Floats) -> End:
+    """Return a mean and its standard error."""
+    return End(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0)
+
+
+def lower_end(differences: Floats, gram: Floats, curvatures: Floats) -> End | None:
+    """Return a lower end, None where the replicates are too few.
+
+    Parameters
+    ----------
+    differences : (R, F) array
+        For each replicate, means of the test functions over particles less those over coupled samples of rho^t; of
+        expectation E g(z) - int g d rho.
+    gram : (F, F) array
+        int grad g_i . grad g_j d rho.
+    curvatures : (F,) array
+        Bounds of the operator norms of their Hessians.
+    """
+    if len(differences) < PER_FUNCTION * (len(gram) + 1):
+        return None
+    halves = differences[::2], differences[1::2]
+    sides = [_evaluated(_chosen(a, gram, curvatures), b, gram, curvatures) for a, b in (halves, halves[::-1])]
+    return End(sum(s.value for s in sides) / 2, math.hypot(*(s.standard_error for s in sides)) / 2)
+
+
+def _chosen(differences: Floats, gram: Floats, curvatures: Floats) -> Floats:
+    """Return the coefficients of the largest expected end, given how well the mean is known."""
+    noise = np.cov(differences.T).reshape(gram.shape) / len(differences)
+    mean = differences.mean(axis=0)
+    chosen: Floats = np.linalg.lstsq(gram + noise, mean, rcond=1e-12)[0]
+    gain, loss, bend = chosen @ mean, chosen @ (gram + noise) @ chosen, np.abs(chosen) @ curvatures
+    scales = np.linspace(0.0, 0.99 / max(float(bend), 0.99), 200)
+    return np.asarray(chosen * scales[np.argmax(2 * scales * gain - scales**2 * loss / (1 - scales * bend))])
+
+
+def _evaluated(chosen: Floats, differences: Floats, gram: Floats, curvatures: Floats) -> End:
+    values = 2 * differences @ chosen - chosen @ gram @ chosen / (1 - np.abs(chosen) @ curvatures)
+    return _end(values)
+
+
+def upper_end(coupled: Floats, particles: Floats, copies: Floats) -> End:
+    """Return the smaller of the mean over replicates and the mean over pools of them.
+
+    Parameters
+    ----------
+    coupled : (R,) array
+        W_2^2 between all particles of a replicate and their copies.
+    particles, copies : (R, n, D) arrays
+        Some particles of each replicate, and their copies.
+    """
+    alone = _end(coupled)
+    each = min(len(particles) // GROUPS, MOST_PARTICLES // particles.shape[1])
+    if each < 2:
+        return alone
+    from mfstudy.transport.wasserstein import wasserstein  # compilers, which reading a store does without
+
+    pools = [slice(i * each, (i + 1) * each) for i in range(GROUPS)]
+    dimension = particles.shape[2]
+    values = [
+        wasserstein(particles[rows].reshape(-1, dimension), copies[rows].reshape(-1, dimension), 2).upper
+        for rows in pools
+    ]
+    pooled = _end(np.asarray(values))
+    return min(alone, pooled, key=lambda end: end.value)

@@ -1,0 +1,94 @@
+"""What a store has numbers of: its attributes, read as quantities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mfstudy.rates import RateLaw
+
+#: Roles of what a quantity is computed from, over all replicates.
+RAW = ("difference", "total", "control", "pool_control", "moment", "test", "coupled", "particle", "copy")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One quantity of an observable, stored or computed from stored numbers of all replicates.
+
+    Parameters
+    ----------
+    observable : str
+        Label of the observable; for a further quantity of the same observable its name.
+    name : str
+        Name of the variable in `Results.to_xarray`.
+    p : float or None
+        Order of the power W_p^p.
+    definition, unit : str
+    roles : dict
+        Role -> name of the variable: "estimate", "lower", "upper", "standard_error", "status", ...
+    raw : dict
+        Role -> names of the variables that it is computed from; empty for a stored quantity.
+    per_run : bool
+        Whether there is one number for the whole run, stored with each save time.
+    laws : tuple of str
+        Names of the candidate laws; empty = those of the sampling of a measure.
+    slopes : tuple of RateLaw
+        Rates of theorems.
+    pools : int
+        Number of pools that replicates share, replicate r the pool r mod `pools`; 0 = nothing is shared.
+    """
+
+    observable: str
+    name: str
+    p: float | None
+    definition: str
+    unit: str
+    roles: dict[str, str]
+    raw: dict[str, tuple[str, ...]]
+    per_run: bool
+    laws: tuple[str, ...] = ()
+    slopes: tuple[RateLaw, ...] = ()
+    pools: int = 0
+
+
+def quantities(observables: list[dict[str, Any]]) -> list[Quantity]:
+    """Return what was measured, in the study's order, from the store's tables of observables."""
+    found = []
+    for table in observables:
+        stored = [field for field in table["fields"] if field["role"] == "estimate"]
+        estimates = [*stored, *table["reduced"]]
+        for estimate in estimates:
+            found.append(_quantity(table, estimate, estimate is estimates[0], estimate not in stored))
+    return found
+
+
+def _quantity(table: Mapping[str, Any], estimate: Mapping[str, Any], first: bool, reduced: bool) -> Quantity:
+    label, fields = table["label"], table["fields"]
+    own = [f for f in fields if f["quantity"] == estimate["quantity"]]
+    whole = [f for f in fields if f["quantity"] in ("", estimate["quantity"])]
+    return Quantity(
+        observable=label if first else f"{label}_{estimate['name']}",
+        name=f"{label}_{estimate['name']}",
+        p=table["p"],
+        definition=estimate["definition"],
+        unit=estimate["unit"],
+        roles={f["role"]: f"{label}_{f['name']}" for f in fields if (f in own and f["role"] not in RAW) or _ended(f)},
+        raw={role: names for role in RAW if (names := _named(whole, role, label))} if reduced else {},
+        per_run=estimate["per"] == "run",
+        laws=tuple(estimate["laws"]),
+        slopes=tuple(RateLaw(**{**law, "second": _pair(law["second"])}) for law in estimate["slopes"]),
+        pools=table["pools"],
+    )
+
+
+def _named(fields: list[Mapping[str, Any]], role: str, label: str) -> tuple[str, ...]:
+    return tuple(f"{label}_{f['name']}" for f in fields if f["role"] == role)
+
+
+def _ended(field: Mapping[str, Any]) -> bool:
+    return bool(field["role"] == "status")
+
+
+def _pair(values: list[float] | None) -> tuple[float, float] | None:
+    return None if values is None else (values[0], values[1])
