@@ -103,6 +103,8 @@ class View:
         stream(purpose, *sub): the random stream of this replicate for a purpose.
     peak : tuple of float
         Largest values so far of what the observable's `monitor` returns.
+    companions : tuple of State
+        The system's states from the observable's other starts, at the same time.
     """
 
     state: State
@@ -117,6 +119,7 @@ class View:
     time_index: int | None
     stream: Callable[..., np.random.Generator]
     peak: tuple[float, ...] = ()
+    companions: tuple[State, ...] = ()
 
     @cached_property
     def particles(self) -> Measure:
@@ -140,7 +143,8 @@ class Observable(Protocol):
 
     scheme: ClassVar[int]
     needs: ClassVar[frozenset[str]]
-    """Roles that the run must provide: "particles", "reference", "tracers"; "signal" where the system has one."""
+    """Roles that the run must provide: "particles", "reference", "tracers"; others that a system may have: "signal",
+    "lipschitz" (the Lipschitz constants of its forces)."""
 
     laws: ClassVar[tuple[str, ...] | None]
     """Names of the candidate laws of its rate; None = those of the sampling of a measure, by p."""
@@ -192,9 +196,26 @@ class Monitor(Observable, Protocol):
         ...
 
 
+class Accompanied(Observable, Protocol):
+    """An observable that compares the run with runs of the same system from other starts."""
+
+    def companions(self, start: Ensemble) -> tuple[Ensemble, ...]:
+        """Return the other starts; their states are `View.companions`, in the same order."""
+        ...
+
+    def runs(self, phase: Phase) -> int:
+        """Return how many there are."""
+        ...
+
+
 def monitors(observable: Observable) -> TypeGuard[Monitor]:
     """Say whether an observable looks at every step."""
     return hasattr(observable, "monitor")
+
+
+def accompanied(observable: Observable) -> TypeGuard[Accompanied]:
+    """Say whether an observable needs runs from other starts."""
+    return hasattr(observable, "companions")
 
 
 def reduces(observable: Observable) -> TypeGuard[Reduced]:
