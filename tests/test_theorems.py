@@ -12,6 +12,7 @@ import numpy as np
 import ot
 import pytest
 from scipy import integrate, linalg
+from test_characteristics import CHEMOTAXIS, Oracle
 from test_flocking import BOX, CONSTANT, CURVED, NORMAL, SIGNAL, SPRINGS, measured, solved, starts, study
 
 import mfstudy
@@ -32,6 +33,7 @@ from mfstudy.theorems import natalini_paul
 
 FREE = 'kind = "free_transport"'
 TRAP = 'kind = "flocking"\nbeta = 0.0\nexternal = {kind = "harmonic", frequency = %s}'
+ALL = ("flow_lipschitz", "support_growth", "stability")
 RESTING = 'kind = "monokinetic"\nposition = {kind = "box", position_halfwidth = 1.0}\nvelocity = {kind = "rest"}'
 EXCESSES = ("flow_lipschitz_corrected", "support_growth_speed_corrected", "support_growth_displacement_corrected")
 
@@ -231,6 +233,25 @@ def test_the_derivative_of_a_curved_flow_is_that_by_complex_steps():
         assert found["flow_lipschitz_derivative_sum"][row, 0] == pytest.approx(sum(norms), rel=1e-6)
 
 
+def test_the_derivative_knows_the_signal_that_a_displaced_particle_emits():
+    size, t, close = 10, 1.0, 1e-3
+    problem = study(CHEMOTAXIS.replace("eta = 0.5", "eta = 2.0"), BOX, "flow_lipschitz", save=(t,)).problem
+    found = numbers(problem, size)
+    model = Oracle(problem.dynamics(size).lattice, eta=2.0)
+    (start,) = starts(problem, size, 1)
+    ends = []
+    for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        points = start.points.copy()
+        points[0, axis] += sign * close
+        ends.append(model.run(points, np.full(size, 1 / size), (0.0, t))[0][-1])
+    columns = [(ends[0] - ends[1]) / (2 * close), (ends[2] - ends[3]) / (2 * close)]
+    norms = np.linalg.norm(np.stack(columns, axis=2), 2, axis=(1, 2))
+    assert found["flow_lipschitz_derivative"][0, 0] == pytest.approx(norms.max(), rel=1e-5)
+    assert found["flow_lipschitz_derivative_sum"][0, 0] == pytest.approx(norms.sum(), rel=1e-5)
+    deaf = numbers(study(CURVED, BOX, "flow_lipschitz", save=(t,)).problem, size)
+    assert abs(deaf["flow_lipschitz_derivative_sum"][0, 0] / norms.sum() - 1) > 0.1
+
+
 def test_free_transport_violates_theorem_7_3_as_printed():
     times = (0.0, 0.5, 1.0, 3.0)
     found = numbers(study(FREE, BOX, "flow_lipschitz", save=times, step=None).problem, 20)
@@ -285,6 +306,14 @@ def test_the_corrected_bounds_hold_in_random_systems(seed):
         assert np.all(found[f"{name}_excess"] == 0)
 
 
+@pytest.mark.parametrize("strength", [1.0, -1.0])
+def test_the_corrected_bounds_hold_among_particles_that_repel_or_attract(strength):
+    system = f'kind = "vlasov"\nkernel = {{kind = "gaussian", width = 0.4, strength = {strength}}}'
+    found = numbers(study(system, NORMAL, "flow_lipschitz", "support_growth", dim=2).problem, 30, 2)
+    for name in EXCESSES:
+        assert np.all(found[f"{name}_excess"] == 0)
+
+
 def test_a_wrong_constant_of_a_force_is_found_out(monkeypatch):
     problem = study(TRAP % 10.0, BOX, "flow_lipschitz", save=(0.0, 0.16), step=0.01).problem
     assert numbers(problem, 20)["flow_lipschitz_corrected_excess"][0, 1] == 0
@@ -294,8 +323,8 @@ def test_a_wrong_constant_of_a_force_is_found_out(monkeypatch):
 
 def test_a_force_that_the_support_lacks_is_found_out(monkeypatch):
     problem = study(f"{CURVED}\neta = 2.0\n{SIGNAL}", RESTING, "support_growth").problem
+    problem.dynamics(30)  # keeps its box
     monkeypatch.setattr(Pairwise, "_pushed", lambda *_, **__: (0.0, 0.0))
-    problem.dynamics(30)
     found = numbers(problem, 30)
     assert np.all(found["support_growth_speed_corrected_excess"][0, 1:] > 1e-3)
     assert np.all(found["support_growth_displacement_corrected_excess"][0, 1:] > 1e-4)
@@ -351,9 +380,6 @@ def test_a_claim_of_contraction_is_found_out(monkeypatch):
     found, _ = measured(problem, problem.meanfield(), 150, 2)
     assert np.all(found["stability_corrected_excess"][:, 1] > 0.1)
     assert np.all(found["stability_printed_excess"] == 0)
-
-
-ALL = ("flow_lipschitz", "support_growth", "stability")
 
 
 @pytest.mark.parametrize("system", [CURVED, f"{CURVED}\neta = 0.5\n{SIGNAL}"])
@@ -418,7 +444,6 @@ class Drift:
 
 
 def test_systems_whose_constants_are_not_known_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "drifting.py").write_text("")
     (tmp_path / "lab_of_flows").mkdir()
     (tmp_path / "lab_of_flows/__init__.py").write_text("")
     (tmp_path / "lab_of_flows/drift.py").write_text(OUTSIDE)

@@ -19,7 +19,7 @@ from mfstudy.theorems.natalini_paul import flow_exponent, flow_exponent_as_print
 #: The particle that is displaced. Particles are exchangeable, so that the first is as good as any.
 DISPLACED = 0
 #: Displacement, relative to the spread of all positions or velocities: differences are wrong by its square times the
-#: third derivative of the flow, 1e-8, and by rounding, 1e-12 for each particle.
+#: third derivative of the flow, about 1e-8, and by rounding, 1e-12 for each particle.
 DISPLACEMENT = 1e-4
 #: Decades by which a bound is not missed by differences alone.
 ALLOWANCE = 1e-6

@@ -78,7 +78,7 @@ class Flow(System, Protocol):
     """Whether rho^t = rho_in for every law, so that exact functions of rho_in hold at all times."""
 
     roles: ClassVar[frozenset[str]]
-    """As those of `Stepped`; with "lipschitz" particles move freely, and all constants are 0."""
+    """As those of `Stepped`, none where left out; with "lipschitz" particles move freely, all constants are 0."""
 
     def advance(self, state: Ensemble, t: float, h: float) -> Ensemble:
         """Return the state at t + h from the state at t."""
