@@ -26,8 +26,8 @@ FOLDERS = {
     "references": ("admit", "solve", "restore"),
     "observables": ("fields", "admit", "measure", "budget"),
     "distances": ("measured", "between"),
-    "kernels": ("at", "slope", "growth"),
-    "external": ("at", "potential", "growth"),
+    "kernels": ("at", "slope", "growth", "lipschitz"),
+    "external": ("at", "potential", "growth", "lipschitz"),
     "velocities": ("at", "jacobian", "bounds"),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mfstudy.integrate import marks
-from mfstudy.observables import monitors
+from mfstudy.observables import accompanied, monitors
 from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Problem
 from mfstudy.systems import is_stepped
@@ -87,8 +87,9 @@ def replicate_seconds(problem: Problem, timed: Mapping[Point, float]) -> Callabl
             o.budget(point.size, phase).seconds * (steps if monitors(o) else len(problem.time.save))
             for o in problem.observables
         )
-        # Particles and tracers, and a start by Runge-Kutta steps.
-        moved = 2 * (steps + 30) * problem.system.budget(point.size).seconds if is_stepped(problem.system) else 0.0
+        # Particles, tracers and companions, and a start by Runge-Kutta steps.
+        runs = 2 + sum(o.runs(phase) for o in problem.observables if accompanied(o))
+        moved = runs * (steps + 30) * problem.system.budget(point.size).seconds if is_stepped(problem.system) else 0.0
         return max(measured + moved, 1e-6)
 
     def predict(point: Point) -> float:

@@ -19,7 +19,7 @@ from mfstudy.forces.fourier import OutOfDomainError
 from mfstudy.integrate import Time, marks, moments, motion
 from mfstudy.liouville import COPIES, LIOUVILLE, POOLS, Halves
 from mfstudy.meanfield import MeanField, UnreachableError
-from mfstudy.observables import Observable, Status, View, monitors, stored_fields
+from mfstudy.observables import Observable, Status, View, accompanied, monitors, stored_fields
 from mfstudy.references import Shared
 from mfstudy.streams import Purpose, stream
 from mfstudy.study import Block, Problem
@@ -151,15 +151,22 @@ class _Run:
         saved = {step: index for index, step in enumerate(marks(problem.system, problem.time))}
         errors = self._step_errors(start) if self.replicate == 0 and self.dynamics else [np.nan] * len(saved)
         peaks: dict[str, tuple[float, ...]] = {}
+        courses = [self._companions(observable, start) for observable in problem.observables]
         for view in self._views(start, saved):
             views = {}
-            for observable in problem.observables:
+            for observable, course in zip(problem.observables, courses, strict=True):
+                seen = replace(view, companions=tuple(next(states) for states in course))
                 if monitors(observable):
-                    new = observable.monitor(view)
+                    new = observable.monitor(seen)
                     peaks[observable.label] = tuple(map(max, peaks.get(observable.label, new), new))
-                views[observable.label] = replace(view, peak=peaks.get(observable.label, ()))
+                views[observable.label] = replace(seen, peak=peaks.get(observable.label, ()))
             if view.time_index is not None:
                 yield self._row(self._status(view), view.time_index, errors[view.time_index], views)
+
+    def _companions(self, observable: Observable, start: Ensemble) -> list[Iterator[State]]:
+        """Return the motions from an observable's other starts; each is advanced with the replicate."""
+        others = observable.companions(start) if accompanied(observable) else ()
+        return [motion(self.problem.system, self.dynamics, other, self.problem.time) for other in others]
 
     def _views(self, start: Ensemble, saved: Mapping[int, int]) -> Iterator[View]:
         """Yield what is to be seen after each step."""

@@ -400,7 +400,7 @@ def _admit(problem: Problem) -> None:
         fields = observable.fields(system.phase)
         if not fields:
             raise InputError(f"observable[{i}]: measures nothing; allowed: one field or more")
-        offered = ROLES | (system.roles if is_stepped(system) else frozenset())
+        offered = ROLES | getattr(system, "roles", frozenset())
         if unknown := observable.needs - offered:
             raise InputError(
                 f"observable[{i}].kind: needs {', '.join(sorted(unknown))}, which this system does not have;"

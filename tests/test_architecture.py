@@ -16,7 +16,7 @@ LAYERS = (
     ("ensemble", "checks", "streams"),
     ("forces", "velocities", "external", "kernels", "transport", "rates", "means", "tails", "wording", "gelbrich"),
     ("laws", "candidates", "dictionary", "marginals"),
-    ("systems", "fit"),
+    ("systems", "theorems", "fit"),
     ("statements",),
     ("integrate", "meanfield"),
     ("liouville",),

@@ -24,3 +24,8 @@ class External(Protocol):
     def growth(self) -> tuple[float, float]:
         """Numbers (a, b) with |F(x)| <= a + b |x| in the largest component."""
         ...
+
+    @property
+    def lipschitz(self) -> float:
+        """Lipschitz constant of F in the Euclidean norm; 1/time^2."""
+        ...

@@ -36,3 +36,8 @@ class Harmonic:
     def growth(self) -> tuple[float, float]:
         """|F(x)| = frequency^2 |x|."""
         return 0.0, self.frequency**2
+
+    @property
+    def lipschitz(self) -> float:
+        """|F(x) - F(y)| = frequency^2 |x - y|."""
+        return self.frequency**2

@@ -110,10 +110,15 @@ class Signal:
             modes += mass * np.exp(-0.5 * self.width**2 * lattice.square - 1j * phase)
         return modes
 
+    @property
+    def _height(self) -> float:
+        """radius^d chi(0) = Gamma(m + 1 + d/2) / (Gamma(m + 1) pi^(d/2))."""
+        m, d = self.power, self.dimension
+        return float(math.exp(math.lgamma(m + 1 + 0.5 * d) - math.lgamma(m + 1)) / math.pi ** (0.5 * d))
+
     def slope(self, r: Floats) -> Floats:
         """Return |grad chi| at distances r; 1/length^(d+1)."""
-        m, d = self.power, self.dimension
-        c = math.exp(math.lgamma(m + 1 + 0.5 * d) - math.lgamma(m + 1)) / math.pi ** (0.5 * d)
+        m, d, c = self.power, self.dimension, self._height
         y = np.minimum(r / self.radius, 1.0)
         return np.asarray(2 * m * c * y * (1 - y * y) ** (m - 1) / self.radius ** (d + 1))
 
@@ -126,6 +131,23 @@ class Signal:
     def steepest_start(self) -> float:
         """Largest |grad phi_in|; 1/length."""
         return abs(self.amplitude) * math.exp(-0.5) / self.width if self.amplitude else 0.0
+
+    @property
+    def sharpest_source(self) -> float:
+        """Lip grad chi, the largest curvature; 1/length^(d+2).
+
+        With u = r^2/radius^2 the curvature along r is (1 - u)^(m-2) ((2 m - 1) u - 1) times that at 0, extreme at
+        u = 0 and u = 3/(2 m - 1), and that across is (1 - u)^(m-1) times it. The second extreme is the larger one for
+        small m: twice the first for m = 2.
+        """
+        m = self.power
+        centre = 2 * m * self._height / self.radius ** (self.dimension + 2)
+        return float(centre * max(1.0, 2 * ((2 * m - 4) / (2 * m - 1)) ** (m - 2)))
+
+    @property
+    def sharpest_start(self) -> float:
+        """Lip grad phi_in, the curvature at the centre; 1/length^2."""
+        return abs(self.amplitude) / self.width**2
 
 
 @dataclass(frozen=True)

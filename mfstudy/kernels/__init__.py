@@ -26,3 +26,8 @@ class Kernel(Protocol):
     def growth(self) -> tuple[float, float]:
         """Numbers (a, b) with |grad K(x)| <= a + b |x|."""
         ...
+
+    @property
+    def lipschitz(self) -> float:
+        """Lipschitz constant of grad K in the Euclidean norm; 1/time^2."""
+        ...

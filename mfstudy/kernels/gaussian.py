@@ -41,3 +41,8 @@ class Gaussian:
     def growth(self) -> tuple[float, float]:
         """|grad K| <= |strength| exp(-1/2) / width."""
         return abs(self.strength) * math.exp(-0.5) / self.width, 0.0
+
+    @property
+    def lipschitz(self) -> float:
+        """|strength| / width^2, the curvature at 0; that at r^2 = 3 width^2, of the other sign, is 0.45 of it."""
+        return abs(self.strength) / self.width**2

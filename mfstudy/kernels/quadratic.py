@@ -39,3 +39,8 @@ class Quadratic:
     def growth(self) -> tuple[float, float]:
         """|grad K| = frequency^2 |x|."""
         return 0.0, self.frequency**2
+
+    @property
+    def lipschitz(self) -> float:
+        """|grad K(x) - grad K(y)| = frequency^2 |x - y|."""
+        return self.frequency**2

@@ -120,6 +120,8 @@ class View:
         stream(purpose, *sub): the random stream of this replicate for a purpose.
     peak : tuple of float
         Largest values so far of what the observable's `monitor` returns.
+    companions : tuple of State
+        The system's states from the observable's other starts, at the same time.
     """
 
     state: State
@@ -135,6 +137,7 @@ class View:
     time_index: int | None
     stream: Callable[..., np.random.Generator]
     peak: tuple[float, ...] = ()
+    companions: tuple[State, ...] = ()
 
     @cached_property
     def particles(self) -> Measure:
@@ -203,9 +206,26 @@ class Monitor(Observable, Protocol):
         ...
 
 
+class Accompanied(Observable, Protocol):
+    """An observable that compares the run with runs of the same system from other starts."""
+
+    def companions(self, start: Ensemble) -> tuple[Ensemble, ...]:
+        """Return the other starts; their states are `View.companions`, in the same order."""
+        ...
+
+    def runs(self, phase: Phase) -> int:
+        """Return how many there are."""
+        ...
+
+
 def monitors(observable: Observable) -> TypeGuard[Monitor]:
     """Say whether an observable looks at every step."""
     return hasattr(observable, "monitor")
+
+
+def accompanied(observable: Observable) -> TypeGuard[Accompanied]:
+    """Say whether an observable needs runs from other starts."""
+    return hasattr(observable, "companions")
 
 
 def reduces(observable: Observable) -> TypeGuard[Reduced]:

@@ -11,6 +11,7 @@ from mfstudy.ensemble import Ensemble, Floats, Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
+from mfstudy.observables._support import bounds, require_velocities
 from mfstudy.systems import Budget
 
 
@@ -49,8 +50,7 @@ class Invariants(Named):
     def admit(self, phase: Phase, law: InitialLaw) -> None:
         """Accept phase spaces with positions and velocities."""
         del law
-        if not (phase.position and phase.velocity):
-            raise ValueError("kind: needs positions and velocities; allowed: a system that has both")
+        require_velocities(phase)
 
     def measure(self, view: View) -> tuple[float, ...]:
         """Return the fields' values."""
@@ -63,22 +63,15 @@ class Invariants(Named):
             float(np.linalg.norm(w @ (v - v0))) / speed,
             (self._energy(view, now) - self._energy(view, start)) / kinetic,
             float(np.linalg.norm(x, axis=1).max()),
-            self._bounds(view)[0],
+            bounds(view)[0],
             float(np.linalg.norm(v, axis=1).max()),
-            self._bounds(view)[1],
+            bounds(view)[1],
         )
 
     def _energy(self, view: View, ensemble: Ensemble) -> float:
         if view.dynamics is not None:
             return view.dynamics.energy(ensemble)
         return 0.5 * float(_weights(ensemble) @ np.sum(_of(ensemble, "velocity") ** 2, axis=1))
-
-    def _bounds(self, view: View) -> tuple[float, float]:
-        start = view.start.ensemble
-        if view.dynamics is not None:
-            return view.dynamics.bounds(start, view.time)
-        x, v = (float(np.linalg.norm(_of(start, name), axis=1).max()) for name in ("position", "velocity"))
-        return x + view.time * v, v
 
     def budget(self, size: int, phase: Phase) -> Budget:
         """Predict seconds and bytes: an interaction energy costs as much as a force."""

@@ -31,6 +31,35 @@ class Budget:
     memory: float
 
 
+@dataclass(frozen=True)
+class Constants:
+    """What theorems ask of forces, in Euclidean norms; all 0 where particles move freely.
+
+    Natalini and Paul take the largest constant of the components of a vector function (their footnote 2). For gamma
+    and for the gradients of radial functions that is the same number, because every direction is attained.
+
+    Parameters
+    ----------
+    interaction : float
+        Lip gamma on the support, gamma(y, w) the force of a pair as a function of both differences; 1/time.
+    external : float
+        Lip F_ext; 1/time^2.
+    eta : float
+        Sensitivity to the signal.
+    source_slope, source_curvature : float
+        |grad chi|_inf, which is Lip chi, and Lip grad chi; 1/length^(d+1) and 1/length^(d+2).
+    start_curvature : float
+        Lip grad phi_in; 1/length^2.
+    """
+
+    interaction: float = 0.0
+    external: float = 0.0
+    eta: float = 0.0
+    source_slope: float = 0.0
+    source_curvature: float = 0.0
+    start_curvature: float = 0.0
+
+
 class System(Protocol):
     """What every system offers: its variables."""
 
@@ -47,6 +76,9 @@ class Flow(System, Protocol):
 
     stationary: ClassVar[bool]
     """Whether rho^t = rho_in for every law, so that exact functions of rho_in hold at all times."""
+
+    roles: ClassVar[frozenset[str]]
+    """As those of `Stepped`, none where left out; with "lipschitz" particles move freely, all constants are 0."""
 
     def advance(self, state: Ensemble, t: float, h: float) -> Ensemble:
         """Return the state at t + h from the state at t."""
@@ -123,13 +155,17 @@ class Dynamics(Protocol):
         """Return proved bounds on the largest |x| and the largest |v| up to time t."""
         ...
 
+    def constants(self, start: Ensemble, t: float) -> Constants:
+        """Return the constants of the forces on the support up to time t; systems with the role "lipschitz" alone."""
+        ...
+
 
 class Stepped(System, Protocol):
     """A system whose particles are stepped in time."""
 
     @property
     def roles(self) -> frozenset[str]:
-        """What observables may need of it beyond `mfstudy.observables.ROLES`: "signal"."""
+        """What observables may need of it beyond `mfstudy.observables.ROLES`: "signal", "lipschitz"."""
         ...
 
     def budget(self, size: int) -> Budget:

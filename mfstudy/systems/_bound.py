@@ -22,7 +22,7 @@ from mfstudy.forces.sums import (
     direct_sum,
     fourier_sum,
 )
-from mfstudy.systems import Parts
+from mfstudy.systems import Constants, Parts
 
 if TYPE_CHECKING:
     from mfstudy.systems._pairwise import Pairwise
@@ -175,3 +175,7 @@ class Bound:
     def bounds(self, start: Ensemble, t: float) -> tuple[float, float]:
         """Bound max |x_i| and max |v_i| up to time t."""
         return self.pairs.bounds(start, t)
+
+    def constants(self, start: Ensemble, t: float) -> Constants:
+        """Return the constants of the forces on the support up to time t."""
+        return self.pairs.constants(start, t)

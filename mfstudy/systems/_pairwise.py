@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from scipy.linalg import expm
 
-from mfstudy.ensemble import Ensemble, Phase
+from mfstudy.ensemble import Ensemble, Floats, Phase
 from mfstudy.external import External
 from mfstudy.forces import chemical
 from mfstudy.forces.chemical import Signal
@@ -33,7 +33,7 @@ from mfstudy.forces.sums import (
     fourier_sum,
 )
 from mfstudy.laws import InitialLaw
-from mfstudy.systems import Budget, Dynamics
+from mfstudy.systems import Budget, Constants, Dynamics
 from mfstudy.systems._bound import Bound, Medium
 
 #: Probability that one particle of an unbounded law starts outside the box that its force is built for: below 1e-12 in
@@ -47,13 +47,25 @@ ALLOWANCE, RELAXED = 0.15, (1.0, 1e2, 1e4)
 LARGEST = 1e12
 
 
+class Interaction(Protocol):
+    """g as a hashable function of r^2."""
+
+    def __call__(self, r2: Floats) -> Floats:
+        """Return g."""
+        ...
+
+    def lipschitz(self, distance: float, apart: float) -> float:
+        """Return the Lipschitz constant of g(|y|^2) q in (y, q) where |y| <= distance and |q| <= apart."""
+        ...
+
+
 @dataclass(frozen=True)
 class Pairwise:
     """A pairwise force as a system describes it.
 
     Parameters
     ----------
-    profile : Profile
+    profile : Interaction
         g.
     constant : float or None
         g where it does not depend on the distance.
@@ -69,7 +81,7 @@ class Pairwise:
     signal : Signal or None
     """
 
-    profile: Profile
+    profile: Interaction
     constant: float | None
     of: Literal["velocity", "position"]
     growth: tuple[float, float] = (0.0, 0.0)
@@ -122,6 +134,23 @@ class Pairwise:
         further, faster = self._pushed(x, v, t)
         return x + t * v + further, v + faster
 
+    def constants(self, start: Ensemble, t: float) -> Constants:
+        """Return the constants of the forces among particles that stay within `bounds` up to time t."""
+        farthest, fastest = self.bounds(start, t)
+        constants = Constants(
+            interaction=self.profile.lipschitz(2 * farthest, 2 * fastest),
+            external=0.0 if self.external is None else self.external.lipschitz,
+        )
+        if self.signal is None:
+            return constants
+        return replace(
+            constants,
+            eta=self.eta,
+            source_slope=self.signal.steepest_source,
+            source_curvature=self.signal.sharpest_source,
+            start_curvature=self.signal.sharpest_start,
+        )
+
     def _pushed(self, x: float, v: float, t: float, steepest: float | None = None) -> tuple[float, float]:
         """Return y and y' at t of y'' = a + c t + b (x + v t + y), y(0) = y'(0) = 0; steepest is |grad chi|."""
         a, b = self.growth[0], 2 * self.growth[1]  # two particles are up to 2 |x| apart
@@ -165,8 +194,8 @@ class PairwiseSystem:
 
     @property
     def roles(self) -> frozenset[str]:
-        """Return "signal" where there is one."""
-        return frozenset({"signal"}) if self._pairs.signal else frozenset()
+        """Return "lipschitz", and "signal" where there is one."""
+        return frozenset({"lipschitz", "signal"} if self._pairs.signal else {"lipschitz"})
 
     def budget(self, size: int) -> Budget:
         """Predict one evaluation for N particles."""

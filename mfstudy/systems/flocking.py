@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -121,3 +122,18 @@ class _Alignment:
 
     def __call__(self, r2: Floats) -> Floats:
         return self.beta * (1 + r2 / self.R**2) ** -self.sigma
+
+    def lipschitz(self, distance: float, apart: float) -> float:
+        """Return sup (psi(r)^2 + psi'(r)^2 apart^2)^(1/2) over r <= distance.
+
+        That is the largest operator norm of the derivative (psi' w y^T/r, psi I) of psi(|y|) w. With u = r^2/R^2 and
+        k = 4 sigma^2 apart^2/R^2 its square is beta^2 ((1 + u)^(-2 sigma) + k u (1 + u)^(-2 sigma - 2)), which rises
+        until 2 sigma u^2 + (4 sigma + k + 2 sigma k) u = k - 2 sigma, from u = 0 if k > 2 sigma, and falls from there.
+        """
+        s, k = self.sigma, (2 * self.sigma * apart / self.R) ** 2
+        if k <= 2 * s:
+            return self.beta
+        b = 4 * s + k + 2 * s * k
+        top = 2 * (k - 2 * s) / (b + math.sqrt(b * b + 8 * s * (k - 2 * s)))
+        u = min(top, (distance / self.R) ** 2)
+        return self.beta * math.sqrt((1 + u) ** (-2 * s) + k * u * (1 + u) ** (-2 * s - 2))

@@ -23,6 +23,7 @@ class FreeTransport:
 
     scheme: ClassVar[int] = 1
     stationary: ClassVar[bool] = False
+    roles: ClassVar[frozenset[str]] = frozenset({"lipschitz"})
 
     dim: int = field(metadata={"minimum": 1, "maximum": 6, "unit": "dimensionless"})
 

@@ -23,6 +23,7 @@ class Static:
 
     scheme: ClassVar[int] = 1
     stationary: ClassVar[bool] = True
+    roles: ClassVar[frozenset[str]] = frozenset()
 
     dim: int = field(metadata={"minimum": 1, "maximum": 12, "unit": "dimensionless"})
 

@@ -67,3 +67,7 @@ class _Slope:
 
     def __call__(self, r2: Floats) -> Floats:
         return self.kernel.slope(r2)
+
+    def lipschitz(self, distance: float, apart: float) -> float:
+        del distance, apart
+        return self.kernel.lipschitz
