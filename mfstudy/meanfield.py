@@ -14,6 +14,9 @@ from mfstudy.forces.fourier import Lattice, Modes
 from mfstudy.laws import InitialLaw
 from mfstudy.transport.sampling import spread
 
+#: Accuracy to which the time of a caustic is known, relative.
+LOCATED = 1e-6
+
 
 class UnreachableError(RuntimeError):
     """A reference does not reach its tolerance: one line that says what would."""
@@ -129,7 +132,7 @@ class Euler:
     @property
     def single_valued(self) -> bool:
         """Whether the velocity is a function of the position."""
-        return self.caustic is None or self.time < self.caustic
+        return self.caustic is None or self.time < self.caustic * (1 - LOCATED)
 
     @classmethod
     def of(cls, shared: Mapping[str, NDArray[Any]], time: float, index: int, probes: bool = False) -> Euler:

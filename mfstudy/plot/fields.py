@@ -56,9 +56,9 @@ def draw_maps(panels: Sequence[Axes], fields: Euler) -> None:
 
 def _shown(fields: Euler) -> NDArray[np.bool_]:
     """Return which points are drawn: all but far tails, (n,)."""
-    # NaN where the density is not known: drawn. A crest near a caustic must not hide the rest: hence the median.
-    rest = fields.density[np.isfinite(fields.density) & (fields.density > 0)]
-    return ~(fields.density < FAINT * (np.median(np.sort(rest)[len(rest) // 2 :]) if len(rest) else 0.0))
+    # A quantile, so that a crest near a caustic does not hide the rest. NaN, where the density is not known, is drawn.
+    rest = fields.density[np.isfinite(fields.density)]
+    return ~(fields.density < FAINT * (np.quantile(rest, 0.75) if len(rest) else 0.0))
 
 
 def _coloured(axes: Axes, positions: Floats, values: Floats, label: str, wide: float = np.inf) -> None:

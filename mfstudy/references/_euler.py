@@ -26,7 +26,7 @@ from mfstudy.ensemble import Ensemble, Floats, State
 from mfstudy.forces.fourier import OutOfDomainError
 from mfstudy.integrate import Time, trajectory
 from mfstudy.laws import InitialLaw
-from mfstudy.meanfield import UnreachableError
+from mfstudy.meanfield import LOCATED, UnreachableError
 from mfstudy.systems import Dynamics, Parts
 
 #: Level of the rule of probes between the nodes, by dimension. A caustic begins at one start x and spreads like the
@@ -39,8 +39,10 @@ SEARCH, FINEST = {1: 33, 2: 9, 3: 7}, 1e-4
 PLACES, WEIGHTS = np.array([-2.0, -1.0, 1.0, 2.0]), np.array([1.0, -8.0, 8.0, -1.0]) / 12
 #: Displacements that are tried for them, in sizes of the support, and points at which.
 DISPLACEMENTS, TRIED = 0.5 ** np.arange(3, 16), 100
-#: Parts of a step that are looked at, and the smallest singular value that counts as 0, relative to its largest there.
+#: Parts of a step that are looked at, one more of them beyond it: a caustic at the last save time is one. And the
+#: smallest singular value that counts as 0, relative to its largest there.
 SUBSTEPS, TOUCH = 16, 1e-6
+PARTS = np.arange(SUBSTEPS + 2) / SUBSTEPS
 #: Probability of what may be outside the box of the probes: that of the nodes.
 OUTSIDE = 1e-24
 
@@ -103,7 +105,8 @@ def euler_fields(
             saved, hit = flow.watched(starts)
             caustic = np.full(1 + starts.shape[1], np.nan)
             if hit is not None:
-                caustic = _earliest(flow, starts[hit.index], hit.time)
+                found = _earliest(flow, starts[hit.index], hit.time)
+                caustic = found if found[0] <= time.horizon * (1 + LOCATED) else caustic
             return {
                 "det_dx": np.stack([np.linalg.det(moment.dx) for moment in saved]),
                 "density": law.density(starts),
@@ -125,7 +128,7 @@ def refuse_caustic(caustic: Floats, time: Time) -> None:
     if np.isnan(caustic[0]):
         return
     at = ", ".join(f"{x:.4g}" for x in caustic[1:])
-    earlier = [t for t in time.save if t < caustic[0] * (1 - 1e-9)]
+    earlier = [t for t in time.save if t < caustic[0] * (1 - LOCATED)]
     here = f"here t = {earlier[-1]:g}, " if earlier else ""
     raise UnreachableError(
         f"reference: characteristics cross at t = {caustic[0]:.9g} (det DX = 0 at x = {at}), then the velocity is no"
@@ -274,7 +277,7 @@ def _starts(law: Graph, nodes: Ensemble) -> Floats:
 
 
 def _first_zero(recent: list[_Moment]) -> _Hit | None:
-    """Return the first zero of det DX in the last step; between moments DX is interpolated by Hermite's formula."""
+    """Return the first zero of det DX in the last step, or just after it, by Hermite's interpolation of DX."""
     early, late = recent[-2:]
     before, after = np.linalg.det(early.dx), np.linalg.det(late.dx)
     step, d = late.time - early.time, late.dx.shape[1]
@@ -283,8 +286,7 @@ def _first_zero(recent: list[_Moment]) -> _Hit | None:
     chosen = np.flatnonzero((np.abs(after) <= 2 * step * speed * size ** (d - 1)) | (before * after <= 0))
     if not len(chosen):
         return None
-    parts = np.linspace(0.0, 1.0, SUBSTEPS + 1)
-    between = np.asarray(_interpolated(recent, chosen)(parts))
+    between = np.asarray(_interpolated(recent, chosen)(PARTS))
     determinants = np.linalg.det(between)
     found = _sign_change(determinants)
     if found is None:
@@ -292,7 +294,7 @@ def _first_zero(recent: list[_Moment]) -> _Hit | None:
         return _touch(recent, chosen, singular)
     part, which = found
     curve = _interpolated(recent, chosen[[which]])
-    root = bisect(lambda s: float(np.linalg.det(curve(s)[0])), parts[part], parts[part + 1], xtol=1e-15)
+    root = bisect(lambda s: float(np.linalg.det(curve(s)[0])), PARTS[part], PARTS[part + 1], xtol=1e-15)
     return _Hit(early.time + step * float(root), int(chosen[which]))
 
 
@@ -325,11 +327,11 @@ def _touch(recent: list[_Moment], chosen: NDArray[np.intp], singular: Floats) ->
     """Return where the smallest singular value is 0 though det DX does not change its sign, as in an implosion."""
     part, which = np.unravel_index(int(np.argmin(singular)), singular.shape)
     curve = _interpolated(recent, chosen[[which]])
-    bounds = (max(int(part) - 1, 0) / SUBSTEPS, min(int(part) + 1, SUBSTEPS) / SUBSTEPS)
+    bounds = (PARTS[max(int(part) - 1, 0)], PARTS[min(int(part), SUBSTEPS) + 1])
     found = minimize_scalar(
         lambda s: float(np.linalg.svd(curve(s)[0], compute_uv=False)[-1]), bounds=bounds, options={"xatol": 1e-13}
     )
-    value, place = min((float(singular[part, which]), int(part) / SUBSTEPS), (float(found.fun), float(found.x)))
+    value, place = min((float(singular[part, which]), float(PARTS[part])), (float(found.fun), float(found.x)))
     if value > TOUCH * float(singular[:, which].max()):
         return None
     early, late = recent[-2:]
