@@ -96,8 +96,11 @@ def of(problem, shared, index, probes=False):
 FIELDS = [0.6, -0.5, {"kind": "wave", "amplitude": 0.5, "wavenumber": 2.0}]
 
 
-@pytest.mark.parametrize("dim", [1, 2, 3])
-@pytest.mark.parametrize("field", FIELDS, ids=["expands", "contracts", "wave"])
+@pytest.mark.parametrize(
+    ("field", "dim"),
+    [(field, dim) for field in FIELDS for dim in (1, 2, 3) if dim < 3 or isinstance(field, dict)],
+    ids=str,
+)
 @pytest.mark.parametrize("system", [FREE, ALIGNED, TRAPPED], ids=["free", "aligned", "trapped"])
 def test_fields_before_the_caustic_are_those_of_exact_flows(system, field, dim):
     problem = study(system, law(field), "coupling", dim=dim, save=(0.0, 0.3, 0.6), step=0.02).problem
@@ -200,6 +203,21 @@ def test_the_nodes_alone_would_miss_the_caustic(monkeypatch):
     monkeypatch.setattr(_euler, "FINEST", np.inf)  # no search: the nearest probe
     unsearched = problem.solve()["caustic"][0]
     assert 1e-7 < unsearched - 1 < 1e-5
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+@pytest.mark.parametrize(("horizon", "expected"), [(0.9999, None), (1.0, 1.0), (1.0002, 1.0)])
+def test_a_caustic_that_has_just_begun_between_the_probes_is_found(monkeypatch, dim, horizon, expected):
+    # Away from symmetry, so that no probe starts where it begins.
+    monkeypatch.setattr(_euler, "PROBES", {1: 40, 2: 24, 3: 10})
+    problem = study(FREE, law(STEEP), "coupling", dim=dim, save=(0.0, horizon), step=horizon / 20).problem
+    monkeypatch.setattr(Wave, "at", lambda self, x: wave(-0.5, 2.0, x - 0.037)[0])
+    monkeypatch.setattr(Wave, "jacobian", lambda self, x: wave(-0.5, 2.0, x - 0.037)[1])
+    found = of(problem, problem.solve(), 1)
+    assert np.all(found.det_DX > 0)
+    assert found.caustic == (None if expected is None else pytest.approx(expected, abs=5e-7))
+    monkeypatch.setattr(_euler, "NEAR", 0.0)  # the probes alone do not see it
+    assert of(problem, problem.solve(), 1).caustic is None
 
 
 @pytest.mark.parametrize("dim", [1, 2])
@@ -440,6 +458,11 @@ def test_the_figure_of_a_plane_shows_density_and_speed(tmp_path):
     np.testing.assert_allclose(dots[0].get_array(), fields.density)
     np.testing.assert_allclose(dots[1].get_array(), np.linalg.norm(fields.velocity, axis=1))
     np.testing.assert_allclose(dots[0].get_offsets(), fields.positions)
+    for panel in figure.axes[:2]:
+        low, high = np.transpose([panel.get_xlim(), panel.get_ylim()])
+        assert np.all((low < fields.positions) & (fields.positions < high))  # nothing is cut off
+        extent = panel.get_window_extent()
+        assert (high - low)[0] / (high - low)[1] == pytest.approx(extent.width / extent.height)
     late = " ".join(text.get_text() for text in plot.euler(results, 1).texts)
     assert "characteristics cross at t = 1: several branches" in late
 

@@ -51,7 +51,7 @@ def draw_maps(panels: Sequence[Axes], fields: Euler) -> None:
     panels[0].tick_params(labelbottom=False)
     for panel in panels:
         panel.set_ylabel("position $x_2$")
-        panel.set_aspect("equal", adjustable="datalim")
+        _true_to_scale(panel, positions)
 
 
 def _shown(fields: Euler) -> NDArray[np.bool_]:
@@ -70,6 +70,15 @@ def _coloured(axes: Axes, positions: Floats, values: Floats, label: str, wide: f
     size = float(np.clip(1e5 / len(values), 3, 60))
     dots = axes.scatter(x, y, size, values[known], norm=norm, linewidths=0, cmap="viridis")
     axes.figure.colorbar(dots, ax=axes, label=label, location="right")
+
+
+def _true_to_scale(axes: Axes, positions: Floats) -> None:
+    """Set limits that hold all points, with the same scale along both axes."""
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    extent = axes.get_window_extent()
+    inches = np.array([extent.width, extent.height])
+    half = 0.56 * float(np.max((high - low) / inches)) * inches
+    axes.set(**{f"{name}lim": (m - h, m + h) for name, m, h in zip("xy", (low + high) / 2, half, strict=True)})
 
 
 def _largest(values: Floats) -> float:
@@ -91,7 +100,7 @@ def footer_of_euler(results: Results, fields: Euler) -> list[str]:
     else:
         crossing = f"characteristics cross at t = {fields.caustic:.6g}"
         if not fields.single_valued:
-            crossing += ": several branches from then on, each node shows its own"
+            crossing += ": several branches from then on, each point shows its own"
     lines = (
         f"density and velocity along characteristics at t = {fields.time:g}, {crossing}",
         f"study {results.name}, problem {results.store.attributes['identity'][:12]}",
