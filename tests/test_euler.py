@@ -209,7 +209,7 @@ def test_the_nodes_alone_would_miss_the_caustic(monkeypatch):
 @pytest.mark.parametrize(("horizon", "expected"), [(0.9999, None), (1.0, 1.0), (1.0002, 1.0)])
 def test_a_caustic_that_has_just_begun_between_the_probes_is_found(monkeypatch, dim, horizon, expected):
     # Away from symmetry, so that no probe starts where it begins.
-    monkeypatch.setattr(_euler, "PROBES", {1: 40, 2: 24, 3: 10})
+    monkeypatch.setattr(_euler, "PROBES", {1: 12, 2: 12, 3: 10})
     problem = study(FREE, law(STEEP), "coupling", dim=dim, save=(0.0, horizon), step=horizon / 20).problem
     monkeypatch.setattr(Wave, "at", lambda self, x: wave(-0.5, 2.0, x - 0.037)[0])
     monkeypatch.setattr(Wave, "jacobian", lambda self, x: wave(-0.5, 2.0, x - 0.037)[1])
