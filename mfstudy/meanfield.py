@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from mfstudy.ensemble import Ensemble, Floats, State
 from mfstudy.forces.fourier import Lattice, Modes
 from mfstudy.laws import InitialLaw
 from mfstudy.transport.sampling import spread
+
+#: Accuracy to which the time of a caustic is known, relative.
+LOCATED = 1e-6
 
 
 class UnreachableError(RuntimeError):
@@ -91,6 +94,66 @@ def pushed(law: InitialLaw, push: Callable[[Ensemble], Floats], error: float) ->
         evenly=evenly,
         stratified=None if strata is independent else stratified,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Euler:
+    """The Euler description of monokinetic data at one time, at n nodes of the reference, or probes between them.
+
+    mu^t and u^t of R. Natalini and T. Paul, Corollary 2.2, along characteristics. From the caustic on several of them
+    reach one position: each node has the velocity and the density of its own branch then.
+
+    Parameters
+    ----------
+    time : float
+    positions, velocity : (n, d) arrays
+        X_t and u^t(X_t).
+    density : (n,) array
+        mu^t(X_t) = mu_in / |det DX_t|; infinite where det DX_t is 0, NaN where mu_in is not known.
+    det_DX : (n,) array
+        Determinant of the derivative of X_t with respect to the start; dimensionless.
+    weights : (n,) array or None
+        Masses of the nodes, of sum 1; None at probes.
+    caustic : float or None
+        First time at which det DX_t = 0 somewhere; None if that is after the last save time.
+    caustic_start : (d,) array or None
+        Where the characteristic started for which it is.
+    """
+
+    time: float
+    positions: Floats
+    velocity: Floats
+    density: Floats
+    det_DX: Floats  # noqa: N815 (its name in formulas)
+    weights: Floats | None
+    caustic: float | None
+    caustic_start: Floats | None
+
+    @property
+    def single_valued(self) -> bool:
+        """Whether the velocity is a function of the position."""
+        return self.caustic is None or self.time < self.caustic * (1 - LOCATED)
+
+    @classmethod
+    def of(cls, shared: Mapping[str, NDArray[Any]], time: float, index: int, probes: bool = False) -> Euler:
+        """Return the fields at the index-th save time from what the blocks share."""
+        nodes = len(shared["weights"])
+        part = slice(nodes, None) if probes else slice(nodes)
+        positions, velocity = np.split(shared["probes" if probes else "points"][index], 2, axis=1)
+        determinant = shared["det_dx"][index, part]
+        caustic, *start = shared["caustic"]
+        with np.errstate(divide="ignore"):
+            density = shared["density"][part] / np.abs(determinant)
+        return cls(
+            time=time,
+            positions=positions,
+            velocity=velocity,
+            density=density,
+            det_DX=determinant,
+            weights=None if probes else shared["weights"],
+            caustic=None if np.isnan(caustic) else float(caustic),
+            caustic_start=None if np.isnan(caustic) else np.array(start),
+        )
 
 
 class MeanField(Protocol):

@@ -18,6 +18,7 @@ from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
 from mfstudy.gelbrich import jackknife
 from mfstudy.marginals import End, Grams, law_ends, law_values
+from mfstudy.meanfield import Euler
 from mfstudy.observables import Status
 from mfstudy.quantities import Quantity, quantities
 from mfstudy.rates import RateLaw, reference_slopes
@@ -399,6 +400,29 @@ class Results:
         """What the solved reference says of its own error, (times, `mfstudy.references.ERRORS`); None = exact."""
         shared = self.store.shared()
         return np.asarray(shared["errors"], dtype=float) if shared and "errors" in shared else None
+
+    def euler(self, time: int = -1, *, probes: bool = False) -> Euler:
+        """Return density and velocity of monokinetic data at a save time, from the stored reference alone.
+
+        Parameters
+        ----------
+        time : int
+            Index of the save time.
+        probes : bool
+            At the probes between the nodes, of which there are many where few nodes are enough, for figures.
+
+        Raises
+        ------
+        InputError
+            If the store has none.
+        """
+        shared = self.store.shared()
+        if not shared or "det_dx" not in shared:
+            raise InputError(
+                f"euler: no such fields in {self.store.path}; allowed: a store with a monokinetic law and the solved"
+                " reference characteristics"
+            )
+        return Euler.of(shared, float(self.times[time]), time, probes)
 
     @cached_property
     def fits(self) -> list[tuple[Quantity, int, Fit]]:

@@ -29,8 +29,8 @@ class InitialLaw(Protocol):
     """A probability measure on the D phase-space variables z, positions first.
 
     A law may also have ``stratified(rng, m)``, (m, D) points with the exact masses of its components, whose empirical
-    measure has the law as expectation, and in D = 1 ``upper_quantile(u)``, F^{-1}(1 - u), exact where
-    the right tail is heavy.
+    measure has the law as expectation, in D = 1 ``upper_quantile(u)``, F^{-1}(1 - u), exact where the right tail is
+    heavy, and where it has one its ``density(points)``, (n, D) -> (n,).
 
     All but samples is exact, or says in its own documentation how accurate it is.
     """

@@ -59,6 +59,10 @@ class Shape(Protocol):
         """Return F^{-1}(u), in d = 1."""
         ...
 
+    def density(self, x: Floats) -> Floats:
+        """Return the density of X, (n, d) -> (n,); that of a bounded support is not 0 on its boundary."""
+        ...
+
     def counts(self, order: int, rate: Floats) -> Floats:
         """Return P(K = j), j = 0..order, K Poisson of random mean rate * |X|^2; (order + 1, len(rate))."""
         ...
@@ -85,6 +89,11 @@ class Factor:
     def place(self, standard: Floats) -> Floats:
         """Map values of X, (n, d), to values of the factor: the one map of samples, nodes and quantiles."""
         return np.asarray(self.mean) + self.scale * standard
+
+    def density(self, values: Floats) -> Floats:
+        """Return the density at n values of the factor, (n, d) -> (n,)."""
+        standard = (values - np.asarray(self.mean)) / self.scale
+        return self.shape.density(standard) / self.scale**self.shape.dimension
 
 
 @dataclass(frozen=True)
@@ -182,6 +191,12 @@ class ProductLaw:
         u = as_probabilities(u, len(self.mean))
         (factor,) = self._factors
         return factor.place(factor.shape.quantile(u)[..., None])[..., 0]
+
+    def density(self, points: Floats) -> Floats:
+        """Return the density at n points of R^D, (n, D) -> (n,)."""
+        ends = np.cumsum([factor.shape.dimension for factor in self._factors])[:-1]
+        blocks = np.split(points, ends, axis=1)
+        return np.asarray(math.prod(factor.density(block) for factor, block in zip(self._factors, blocks, strict=True)))
 
     @property
     def moment_order(self) -> float:

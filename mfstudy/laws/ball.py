@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -75,6 +76,10 @@ class _Ball:
 
     def quantile(self, u: Floats) -> Floats:
         return 2 * u - 1
+
+    def density(self, x: Floats) -> Floats:
+        half = self.dimension / 2
+        return np.where(np.sum(x**2, axis=1) <= 1, math.gamma(half + 1) / math.pi**half, 0.0)
 
     def counts(self, order: int, rate: Floats) -> Floats:
         return ball_counts(self.dimension, order, rate)

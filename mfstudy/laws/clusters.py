@@ -207,6 +207,11 @@ class _Mixture:
         chosen: Floats = np.take_along_axis(placed, k[None], axis=0)[0]
         return chosen
 
+    def density(self, points: Floats) -> Floats:
+        """Return the density at n points of R^D, (n, D) -> (n,); where boxes touch it is the sum of both."""
+        pairs = zip(self.masses, self.laws, strict=True)
+        return np.asarray(np.sum([mass * law.density(points) for mass, law in pairs], axis=0))
+
     @property
     def moment_order(self) -> float:
         """Supremum of the orders of finite moments: the support is bounded."""

@@ -84,6 +84,9 @@ class _Normal:
     def quantile(self, u: Floats) -> Floats:
         return np.asarray(ndtri(u), dtype=np.float64)
 
+    def density(self, x: Floats) -> Floats:
+        return np.asarray(np.exp(-np.sum(x**2, axis=1) / 2) / (2 * math.pi) ** (self.dimension / 2))
+
     def counts(self, order: int, rate: Floats) -> Floats:
         # A Poisson count whose mean is Gamma distributed, |X|^2 / 2 ~ Gamma(d/2), is negative binomial.
         j = np.arange(order + 1)[:, None]

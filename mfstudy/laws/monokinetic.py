@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -59,7 +60,7 @@ class Monokinetic:
 
 @dataclass(frozen=True)
 class _Graph:
-    """The law of (x, u(x)), x of the law `positions`; implements `mfstudy.laws.InitialLaw`.
+    """The law of (x, u(x)), x of the law `positions`; implements `mfstudy.references._euler.Graph`.
 
     Expectations come from a tensor Gauss rule in x, of 256 nodes along each axis in d = 1 and 2, 64 in d = 3, fewer
     above (22 in d = 4), or for clusters of that many nodes in all.
@@ -75,6 +76,19 @@ class _Graph:
         """Return n i.i.d. particles; only positions are drawn."""
         return self._lift(self.positions.sample(rng, n))
 
+    def lifted(self, positions: Floats) -> Ensemble:
+        """Return the particles at n positions, (n, d)."""
+        return Ensemble(positions, self.field.at(positions))
+
+    def slopes(self, positions: Floats) -> Floats:
+        """Return Du at n positions, (n, d) -> (n, d, d), entry [i, a, b] = du_a / dx_b."""
+        return self.field.jacobian(positions)
+
+    def density(self, positions: Floats) -> Floats:
+        """Return mu at n positions, (n, d) -> (n,), as exact as that of `positions`; NaN if that has none."""
+        known: Callable[[Floats], Floats] | None = getattr(self.positions, "density", None)
+        return np.full(len(positions), np.nan) if known is None else known(positions)
+
     def nodes(self, level: int, velocity_level: int | None = None) -> Ensemble:
         """Return the Gauss rule of the positions, `level` nodes along each of its axes; there is none in v.
 
@@ -83,8 +97,7 @@ class _Graph:
         return self._lift(self.positions.nodes(level, velocity_level))
 
     def _lift(self, particles: Ensemble) -> Ensemble:
-        position = particles.points
-        return Ensemble(position, self.field.at(position), particles.weights)
+        return replace(self.lifted(particles.points), weights=particles.weights)
 
     def _rule(self) -> tuple[Floats, Floats]:
         """Nodes (L, D) and weights (L,) for expectations."""

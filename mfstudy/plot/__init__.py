@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mfstudy.fit import Fit
 from mfstudy.plot import overview as overview_
 from mfstudy.plot.curves import GREY, fitted, footer_of, law_error, laws, references, series_of
+from mfstudy.plot.fields import draw_curves, draw_maps, footer_of_euler
 from mfstudy.plot.panels import LINE, draw_exponents, draw_main, draw_residuals, draw_unfitted, label_sizes
 from mfstudy.plot.words import SYMBOL, mathtext
 from mfstudy.quantities import Quantity
@@ -33,6 +34,7 @@ _STYLE: dict[str, Any] = {
 # Inches: the text beside and below the panels must not be cut when a panel's size changes.
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 7.8, 0.92, 2.0, 0.12, 0.62
 _PANELS, _FLAT, _GAP = (3.6, 1.0, 1.5), (1.2,), 0.16
+_CURVES, _MAPS = (2.4, 2.4), (4.2, 4.2)
 
 
 class Drawing(Figure):
@@ -97,6 +99,33 @@ def overview(results: Results, time: int) -> Figure | None:
     return figure
 
 
+def euler(results: Results, time: int = -1) -> Figure:
+    """Draw density and velocity of monokinetic data at a save time: against x in d = 1, colours in d = 2.
+
+    Parameters
+    ----------
+    results : Results
+    time : int
+        Index of the save time.
+
+    Raises
+    ------
+    InputError
+        If the store has no such fields.
+    ValueError
+        If d > 2.
+    """
+    fields = results.euler(time, probes=True)
+    d = fields.positions.shape[1]
+    if d > 2:
+        raise ValueError(f"results: d = {d}; allowed: d = 1 or 2, where density and velocity can be drawn")
+    with style.context(["default", _STYLE]):
+        figure, panels = _canvas(_CURVES if d == 1 else _MAPS, footer_of_euler(results, fields), right=0.3)
+        (draw_curves if d == 1 else draw_maps)(panels, fields)
+        figure.align_ylabels(panels)
+    return figure
+
+
 def svg(figure: Figure) -> str:
     """Return a figure as SVG, the same text each time; letters are drawn as paths and need no font."""
     stream = io.StringIO()
@@ -105,14 +134,14 @@ def svg(figure: Figure) -> str:
     return stream.getvalue()
 
 
-def _canvas(heights: Sequence[float], footer: Sequence[str]) -> tuple[Drawing, list[Axes]]:
+def _canvas(heights: Sequence[float], footer: Sequence[str], right: float = _RIGHT) -> tuple[Drawing, list[Axes]]:
     """Return a figure with panels of the given heights (inches) above each other, and the footer below."""
     total = _TOP + sum(heights) + _GAP * (len(heights) - 1) + _BOTTOM + len(footer) * LINE
     figure = Drawing(figsize=(_WIDTH, total), facecolor="white")
     panels: list[Axes] = []
     top = total - _TOP
     for height in heights:
-        box = (_LEFT / _WIDTH, (top - height) / total, 1 - (_LEFT + _RIGHT) / _WIDTH, height / total)
+        box = (_LEFT / _WIDTH, (top - height) / total, 1 - (_LEFT + right) / _WIDTH, height / total)
         panels.append(figure.add_axes(box, sharex=panels[0] if panels else None))
         top -= height + _GAP
     for row, line in enumerate(reversed(footer)):

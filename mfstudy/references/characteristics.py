@@ -18,6 +18,7 @@ from mfstudy.integrate import ORDERS, Time, trajectory
 from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot, UnreachableError, pushed
 from mfstudy.references import Shared
+from mfstudy.references._euler import euler_fields, is_graph, refuse_caustic
 from mfstudy.systems import Dynamics, Parts, System, is_stepped
 
 #: Nodes along each position axis and each velocity axis, coarse to fine; the field varies more along positions.
@@ -49,18 +50,27 @@ class Characteristics:
     tolerance : float, optional
         Largest error in W_2 up to the last save time; dimensionless. By default the nodes are refined to 1e-10, 1e-7,
         1e-4 in d = 1, 2, 3, and an error above 1e-3 is refused.
+    euler : bool
+        Whether the study is about the Euler description of monokinetic data, and refused from the time on at which
+        characteristics cross. That time, and density and velocity at the nodes, are stored for such data either way.
     """
 
     scheme: ClassVar[int] = 1
     shares: ClassVar[bool] = True
 
     tolerance: float | None = field(default=None, metadata={"above": 0, "below": 1, "unit": "dimensionless"})
+    euler: bool = False
 
     def admit(self, system: System, law: InitialLaw, time: Time) -> None:
-        """Refuse systems that are not stepped."""
-        del law, time
+        """Refuse systems that are not stepped, and an Euler description of velocities that are spread."""
+        del time
         if not is_stepped(system):
             raise ValueError(f"the system {type(system).__name__} has a closed flow; allowed: exact")
+        if self.euler and not is_graph(law):
+            raise ValueError(
+                "euler needs velocities that are a function of the position; allowed: a law that is monokinetic, or"
+                " euler = false"
+            )
 
     def solve(self, system: System, law: InitialLaw, time: Time) -> Shared:
         """Return field and memory at every evaluation, memory after every step, nodes and errors at the save times."""
@@ -95,7 +105,7 @@ class Characteristics:
             + dynamics.slope_error * t
             for step, t in zip(time.steps, time.save, strict=True)
         ]
-        return {
+        shared: dict[str, NDArray[Any]] = {
             "field": np.stack(fine.fields) if fine.fields else np.zeros((0, 1)),
             "memory": np.stack(fine.memories) if fine.memories else np.zeros((0, 1)),
             "signal": np.stack(fine.signals) if fine.signals else np.zeros((0, 1)),
@@ -103,6 +113,11 @@ class Characteristics:
             "weights": fine.weights,
             "errors": np.stack([spacing, stepping, force, signal], axis=1),
         }
+        if is_graph(law):
+            shared |= euler_fields(dynamics, law, time, fine.nodes, shared["points"], shared["field"])
+        if self.euler:
+            refuse_caustic(shared["caustic"], time)
+        return shared
 
     def restore(self, system: System, law: InitialLaw, time: Time, shared: Shared) -> _Driven:
         """Return the mean field of a stored field."""
