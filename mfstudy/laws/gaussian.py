@@ -84,6 +84,9 @@ class _Normal:
     def quantile(self, u: Floats) -> Floats:
         return np.asarray(ndtri(u), dtype=np.float64)
 
+    def unfold(self, u: Floats) -> Floats:
+        return self.quantile(u)
+
     def counts(self, order: int, rate: Floats) -> Floats:
         # A Poisson count whose mean is Gamma distributed, |X|^2 / 2 ~ Gamma(d/2), is negative binomial.
         j = np.arange(order + 1)[:, None]

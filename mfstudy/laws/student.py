@@ -152,6 +152,9 @@ class _T:
         below = _quantile(self.nu, np.minimum(u, 1 - u))
         return np.where(u < 0.5, below, -below)
 
+    def unfold(self, u: Floats) -> Floats:
+        return self.quantile(u)
+
     def counts(self, order: int, rate: Floats) -> Floats:
         # T^2 is Gamma(1/2) / G, G of the law Gamma(nu/2) with mean 1: given G, the count is negative binomial. Over
         # y = log G the trapezoidal rule is exact to round-off: the integrand is analytic for |Im y| < pi/2.
