@@ -18,6 +18,7 @@ from mfstudy.integrate import Time, trajectory
 from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot, UnreachableError, pushed
 from mfstudy.references import Shared
+from mfstudy.references._pools import pieces
 from mfstudy.references._rules import (
     PART,
     Limit,
@@ -43,9 +44,6 @@ LEVELS = (
 HALVING = 1.25
 #: Most nodes of a rule: what a minute on one core pushes in d = 3.
 MOST_NODES = 4e5
-#: Most tracers of a call, by dimension: what is moved stays in the cache, and no number depends on it. Not in d = 3,
-#: where the choice of the transform depends on the number of points.
-CHUNK = {1: 2**16, 2: 2**15}
 #: Where no tolerance is given: what is refused, and what is aimed at, by dimension.
 LIMIT, AIM = 1e-3, {1: 1e-10, 2: 1e-7, 3: 1e-4}
 
@@ -145,7 +143,7 @@ class _Driven:
     def valid_until(self) -> float:
         """The last save time up to which the error is within the tolerance, -inf where there is none.
 
-        rho^t becomes filaments, and what its nodes do not resolve any more shows in their measured error.
+        rho^t becomes filaments; what its nodes do not resolve any more shows in their measured error.
         """
         good = self.shared["errors"][:, :3].sum(axis=1) <= self.tolerance
         count = len(good) if good.all() else int(np.argmin(good))
@@ -190,9 +188,10 @@ class _Driven:
         x, v = start.position, start.velocity
         assert x is not None
         assert v is not None
-        most = CHUNK.get(x.shape[1], len(x))
-        cuts = range(0, len(x), most)
-        return np.concatenate([self._carried(Ensemble(x[i : i + most], v[i : i + most]), steps).points for i in cuts])
+        out = np.empty((len(x), x.shape[1] + v.shape[1]))
+        for some in pieces(x):
+            out[some] = self._carried(Ensemble(x[some], v[some]), steps).points
+        return out
 
     def _carried(self, start: Ensemble, steps: int) -> Ensemble:
         for step, state in enumerate(self.tracers(start)):
@@ -243,7 +242,7 @@ def _refined(
 ) -> tuple[_Solution | None, _Solution | None, Floats, int]:
     """Return the first two consecutive rules that agree to an aim, or the largest; their distance at the save times.
 
-    At last, the size of the first rule over the limit, 0 where there was none.
+    Last is the size of the first rule over the limit, 0 where there was none.
     """
     coarse = fine = None
     spacing = np.full(len(time.save), math.inf)
@@ -253,9 +252,9 @@ def _refined(
         coarse, fine = fine, _push(dynamics, inside(law, rule), time)
         if coarse is not None:
             driven, marks = enumerate(_drive(dynamics, fine.nodes, time, coarse.fields)), set(time.steps)
-            pushed = [state.ensemble.points for step, state in driven if step in marks]
+            others = [state.ensemble.points for step, state in driven if step in marks]
             coarse.fields.clear()
-            spacing = _distance(fine.saved, pushed, fine.weights)
+            spacing = _distance(fine.saved, others, fine.weights)
             if not spacing.max() > PART * aim:
                 break
     return coarse, fine, spacing, 0
