@@ -25,6 +25,7 @@ from mfstudy.laws.pareto import Pareto
 from mfstudy.laws.student import Student
 from mfstudy.meanfield import UnreachableError
 from mfstudy.references import _pools, characteristics
+from mfstudy.references._rules import certified
 from mfstudy.velocities.linear import Linear
 
 ATTRACTION = 'kind = "vlasov"\nkernel = {kind = "gaussian", strength = -2.0, width = 0.4}'
@@ -90,7 +91,7 @@ def test_gauss_rules_are_exact_to_their_degree_and_no_further(name):
         scale = moment(np.abs(rule.points), rule.weights, k)
         assert abs(moment(rule.points, rule.weights, k) - exact(k)) < 1e-13 * max(scale, 1e-3)
     beyond = (2 * level, *(0,) * (2 * d - 1))
-    assert abs(moment(rule.points, rule.weights, beyond) / exact(beyond) - 1) > 1e-5
+    assert abs(moment(rule.points, rule.weights, beyond) / exact(beyond) - 1) > 1e-8  # round-off is 1e-14
 
 
 def wave(rule, k, period):
@@ -149,7 +150,7 @@ def test_sobol_points_converge_like_1_over_n(name):
     (fast, error), (slow, plain) = order(sobol), order(random)
     assert fast > 0.9
     assert slow < 0.75  # the negative control: 1/2
-    assert error < plain / 20
+    assert error < plain / 10
 
 
 def test_sobol_points_have_the_masses_of_clusters_exactly_and_lie_inside():
@@ -205,7 +206,7 @@ def test_sobol_and_tensor_references_agree_within_their_errors(dim, law, toleran
 
 
 def test_certified_errors_of_sobol_bound_the_true_ones():
-    """At every size, by the tensor's field as truth; nets in one another would fail at some."""
+    """At every size, by the tensor's field as truth."""
     problem = study(CURVED, BOX, "coupling", save=(1.0,), step=0.05, reference=reference(tolerance=1e-2)).problem
     dynamics = problem.system.dynamics(problem.initial, 1.0, None)
     truth = characteristics._push(dynamics, problem.initial.nodes(64, 24), problem.time)
@@ -217,11 +218,13 @@ def test_certified_errors_of_sobol_bound_the_true_ones():
         return characteristics._distance(solution.saved, [last.ensemble.points], solution.weights)[-1]
 
     true = np.array([distance(truth, one.fields) for one in pushed])
-    reported = np.array([distance(fine, coarse.fields) for coarse, fine in itertools.pairwise(pushed)])
-    assert np.all(true[1:] <= 2 * reported)  # the finer one is used
-    assert np.mean(true[1:] / reported) < 0.7
-    slope = np.polyfit(np.log(2.0) * np.arange(8, 15), np.log(true), 1)[0]
-    assert -1.6 < slope < -0.75
+    apart = np.array([distance(fine, coarse.fields) for coarse, fine in itertools.pairwise(pushed)])
+    reported = certified("sobol", apart, np.append(math.inf, apart[:-1]))
+    assert reported[0] == math.inf  # not from one distance: two rules may be close by chance
+    assert np.all(true[1:-1] <= reported[1:])
+    assert np.all(true[2:] <= reported[1:])  # the finer one is used
+    assert np.median(reported[1:] / true[1:-1]) < 4  # and the report is not vain
+    assert np.polyfit(np.log(2.0) * np.arange(8, 15), np.log(true), 1)[0] < -0.9
 
 
 def test_rules_that_are_not_chosen_leave_the_identity_alone_and_chosen_ones_change_it():
@@ -245,7 +248,7 @@ def filaments(tolerance, save=(0.5, 1.0, 2.0, 4.0, 6.0), **keys):
 def test_filaments_are_refused_with_the_horizon_and_the_advice_helps(monkeypatch, rule):
     monkeypatch.setattr(characteristics, "MOST_NODES", 5000)
     keys = {} if rule is None else {"rule": rule}
-    with pytest.raises(UnreachableError, match="^reference: with ") as caught:
+    with pytest.raises(UnreachableError, match=r"^reference: with \d+ nodes ") as caught:
         filaments(1e-5, **keys).solve()
     message = str(caught.value)
     assert "\n" not in message
@@ -285,25 +288,25 @@ def test_a_stored_field_is_valid_while_its_error_is_within_the_tolerance():
 
 
 def test_a_tensor_over_the_budget_says_its_size_and_offers_sobol(monkeypatch):
-    monkeypatch.setattr(characteristics, "MOST_NODES", 3000)
+    monkeypatch.setattr(characteristics, "MOST_NODES", 5000)
 
     def problem(**keys):
         text = reference(tolerance=1e-2, **keys)
         return study(CURVED, BOX, "coupling", dim=3, save=(0.5,), step=0.1, reference=text).problem
 
-    with pytest.raises(UnreachableError, match=r"not two rules .*27000 nodes, 0\.\d+ GiB; allowed: 3000") as caught:
+    with pytest.raises(UnreachableError, match=r"not two rules .*27000 nodes, 0\.\d+ GiB; allowed: 5000") as caught:
         problem(rule="tensor").solve()
     assert str(caught.value).endswith('or rule = "sobol"')
     assert "\n" not in str(caught.value)
     shared = problem().solve()
-    assert shared["weights"].shape == (2048,)
+    assert shared["weights"].shape == (4096,)
     assert shared["errors"][:, :3].sum(axis=1).max() <= 1e-2
 
 
 def test_the_memory_of_a_task_bounds_the_rules(monkeypatch):
-    monkeypatch.setattr(characteristics, "MEMORY", 2e5)  # of 364 bytes a node at one save time
-    problem = study(CURVED, BOX, "coupling", save=(1.0,), step=0.05, reference=reference(tolerance=1e-12)).problem
-    with pytest.raises(UnreachableError, match=r"the next rule has 576 nodes") as caught:
+    monkeypatch.setattr(characteristics, "MEMORY", 5e4)  # of 364 bytes a node at one save time
+    problem = study(CURVED, BOX, "coupling", save=(1.0,), step=0.01, reference=reference(tolerance=1e-10)).problem
+    with pytest.raises(UnreachableError, match=r"90 tensor nodes: \S+, the next rule has 144 nodes") as caught:
         problem.solve()
     assert "\n" not in str(caught.value)
 
@@ -318,7 +321,7 @@ def test_a_refusal_leaves_nothing_behind(monkeypatch, tmp_path):
         "[time]\nsave = [0.5, 2.0]\nstep = 0.05\n[[observable]]\nkind = 'coupling'\n"
         "[sweep]\nsizes = [10]\nreplicates = 2\n"
     )
-    monkeypatch.setattr(characteristics, "MOST_NODES", 3000)
+    monkeypatch.setattr(characteristics, "MOST_NODES", 5000)
     study_file = tmp_path / "f.toml"
     study_file.write_text(text)
     with pytest.raises(UnreachableError, match=r"^reference: with \d+ nodes"):

@@ -21,5 +21,5 @@ def pieces(positions: Floats) -> list[Indices]:
     low, high = positions.min(axis=0), positions.max(axis=0)
     cells = ((positions - low) / np.where(high > low, high - low, 1.0) * _CELLS).astype(np.int64)
     order = np.lexsort(cells.T)
-    most = PIECE[d] if d in PIECE else count
+    most = PIECE.get(d, int(count))
     return [order[first : first + most] for first in range(0, count, most)]

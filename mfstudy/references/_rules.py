@@ -14,6 +14,8 @@ from mfstudy.laws import InitialLaw
 
 #: Sobol rules begin with 2^10 points, below which their error is not yet algebraic.
 _FIRST = 10
+#: Rules, in the order in which they are tried.
+KINDS = ("tensor", "sobol")
 #: Part of the tolerance that the nodes may use up.
 PART = 0.4
 #: Bytes of a node in D dimensions, over D: while it moves, and for each save time (four arrays of points).
@@ -68,6 +70,16 @@ def sobol_rules(law: InitialLaw) -> Iterator[Ensemble]:
     """
     for level in range(_FIRST, 31):
         yield law.quasi(np.random.default_rng(level), level)
+
+
+def certified(kind: str, apart: Floats, before: Floats) -> Floats:
+    """Return a bound on the error of a rule from its distance to the next, and that `before`, inf where there is none.
+
+    Of Gauss rules, the finer is far more exact, and the distance is the error of the coarser. Two Sobol rules miss by
+    about as much, each in its own direction: they may be close by chance, but not twice, and the error falls about
+    like 1/n. Measured: the coarser's error is up to 1.4 of the distance where it was not chance.
+    """
+    return apart if kind == "tensor" else 1.5 * np.maximum(apart, before / 2)
 
 
 def inside(law: InitialLaw, nodes: Ensemble) -> Ensemble:

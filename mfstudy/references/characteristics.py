@@ -17,24 +17,11 @@ from mfstudy.forces.fourier import Lattice, Modes, OutOfDomainError
 from mfstudy.integrate import Time, trajectory
 from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot, UnreachableError, pushed
-from mfstudy.references import Shared
+from mfstudy.references import Shared, _rules
 from mfstudy.references._pools import pieces
-from mfstudy.references._rules import (
-    PART,
-    Limit,
-    Tried,
-    inside,
-    nodes_refusal,
-    rounded_up,
-    smaller_step,
-    sobol_rules,
-    tensor_rules,
-)
 from mfstudy.systems import Dynamics, Parts, System, is_stepped
 from mfstudy.transport.bracket import MEMORY
 
-#: Rules, in the order in which they are tried.
-KINDS = ("tensor", "sobol")
 #: Nodes along each position axis and each velocity axis, coarse to fine; the field varies more along positions.
 LEVELS = (
     *((6, 2), (10, 3), (14, 4), (18, 5), (24, 6), (32, 8), (48, 12), (64, 16), (96, 24), (128, 32)),
@@ -57,7 +44,8 @@ class Characteristics:
     drives are i.i.d. samples of rho^t, or, from the particles' own start, the coupled particles of Sznitman.
 
     The error is measured as the root mean square distance between nodes pushed by the field of one resolution and of
-    the next finer, a bound on W_2 of the coarser; likewise for a step of half the length. The finer is used.
+    the next finer, a bound on W_2 of the coarser, with a margin for Sobol points; likewise for a step of half the
+    length. The finer is used.
 
     Parameters
     ----------
@@ -73,7 +61,7 @@ class Characteristics:
     shares: ClassVar[bool] = True
 
     tolerance: float | None = field(default=None, metadata={"above": 0, "below": 1, "unit": "dimensionless"})
-    rule: str | None = field(default=None, metadata={"choices": KINDS})
+    rule: str | None = field(default=None, metadata={"choices": _rules.KINDS})
 
     def admit(self, system: System, law: InitialLaw, time: Time) -> None:
         """Refuse systems that are not stepped."""
@@ -91,10 +79,10 @@ class Characteristics:
         if force.max() > 0.2 * tolerance:
             raise UnreachableError(
                 f"reference: the force itself leaves an error of {force.max():.1e}, too much for the tolerance"
-                f" {tolerance:.1e}; a tolerance of {rounded_up(5.1 * float(force.max()))} would do"
+                f" {tolerance:.1e}; a tolerance of {_rules.rounded_up(5.1 * float(force.max()))} would do"
             )
         try:
-            kinds = KINDS if self.rule is None else (self.rule,)
+            kinds = _rules.KINDS if self.rule is None else (self.rule,)
             coarse, fine, spacing = _resolved(dynamics, law, time, tolerance, self.tolerance or AIM[d], kinds)
             halved = _push(dynamics, coarse.nodes, time.every(2), keep_fields=False)
         except OutOfDomainError as error:
@@ -103,8 +91,8 @@ class Characteristics:
         if not np.isfinite(stepping).all():
             raise UnreachableError(f"reference: the step {time.step:g} is too long, its nodes are not finite")
         if stepping.max() > 0.4 * tolerance:
-            wanted = smaller_step(time, float(stepping.max()) / (0.4 * tolerance))
-            looser = rounded_up(2.6 * float(stepping.max()))
+            wanted = _rules.smaller_step(time, float(stepping.max()) / (0.4 * tolerance))
+            looser = _rules.rounded_up(2.6 * float(stepping.max()))
             raise UnreachableError(
                 f"reference: the step {time.step:g} leaves an error of {stepping.max():.1e}, too much for the tolerance"
                 f" {tolerance:.1e}; a step of {wanted} would do, or a tolerance of {looser}"
@@ -225,37 +213,39 @@ def _resolved(
     UnreachableError
         If none does.
     """
-    limit = Limit.of(MOST_NODES, MEMORY, len(law.mean), len(time.save))
+    limit = _rules.Limit.of(MOST_NODES, MEMORY, len(law.mean), len(time.save))
     tried = []
     for kind in kinds:
-        rules = sobol_rules(law) if kind == "sobol" else tensor_rules(law, LEVELS)
-        coarse, fine, spacing, over = _refined(dynamics, law, rules, limit, time, aim)
+        coarse, fine, spacing, over = _refined(dynamics, law, kind, limit, time, aim)
         # The negation also accepts what is not a number: the step is too long then.
-        if coarse is not None and fine is not None and not spacing.max() > PART * tolerance:
+        if coarse is not None and fine is not None and not spacing.max() > _rules.PART * tolerance:
             return coarse, fine, spacing
-        tried.append(Tried(kind, 0 if coarse is None or fine is None else fine.nodes.size, spacing, over))
-    raise UnreachableError(nodes_refusal(tried, limit, time, tolerance))
+        count = 0 if fine is None or np.isinf(spacing).any() else fine.nodes.size
+        tried.append(_rules.Tried(kind, count, spacing, over))
+    raise UnreachableError(_rules.nodes_refusal(tried, limit, time, tolerance))
 
 
 def _refined(
-    dynamics: Dynamics, law: InitialLaw, rules: Iterator[Ensemble], limit: Limit, time: Time, aim: float
+    dynamics: Dynamics, law: InitialLaw, kind: str, limit: _rules.Limit, time: Time, aim: float
 ) -> tuple[_Solution | None, _Solution | None, Floats, int]:
-    """Return the first two consecutive rules that agree to an aim, or the largest; their distance at the save times.
+    """Return the first two consecutive rules whose error is within an aim, or the largest two; the error, saved.
 
     Last is the size of the first rule over the limit, 0 where there was none.
     """
     coarse = fine = None
-    spacing = np.full(len(time.save), math.inf)
+    apart = spacing = np.full(len(time.save), math.inf)
+    rules = _rules.sobol_rules(law) if kind == "sobol" else _rules.tensor_rules(law, LEVELS)
     for rule in rules:
         if not limit.allows(rule.size):
             return coarse, fine, spacing, rule.size
-        coarse, fine = fine, _push(dynamics, inside(law, rule), time)
+        coarse, fine = fine, _push(dynamics, _rules.inside(law, rule), time)
         if coarse is not None:
             driven, marks = enumerate(_drive(dynamics, fine.nodes, time, coarse.fields)), set(time.steps)
             others = [state.ensemble.points for step, state in driven if step in marks]
             coarse.fields.clear()
-            spacing = _distance(fine.saved, others, fine.weights)
-            if not spacing.max() > PART * aim:
+            apart, before = _distance(fine.saved, others, fine.weights), apart
+            spacing = _rules.certified(kind, apart, before)
+            if not spacing.max() > _rules.PART * aim:
                 break
     return coarse, fine, spacing, 0
 
