@@ -87,7 +87,7 @@ def main():
     libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy", "finufft"))
     print(f"{platform.processor() or platform.machine()}, {libraries}, one thread")
     print(
-        f"{'d':>2} {'points':>8} {'pieces':>8} {'CPU':>8} {'whole':>8} {'CPU':>8} {'error':>8} {'reported':>8}  settings"
+        f"{'d':>2} {'points':>8} {'pieces':>8} {'CPU':>8} {'whole':>8} {'CPU':>8} {'error':>8} {'reported':>8} settings"
     )
     for d in map(int, sys.argv[2:] or "123"):
         dimension(d, count)
