@@ -52,6 +52,15 @@ class InitialLaw(Protocol):
         """
         ...
 
+    def quasi(self, rng: np.random.Generator, level: int) -> Ensemble:
+        """Return 2^level scrambled Sobol points of [0, 1)^D through an inverse of the law, with weights of sum 1.
+
+        `rng` scrambles them. The weights are equal; a law of K components has as many points in each, K 2^level in
+        all, and its exact masses. Integrals of smooth functions converge about like 2^-level in every dimension,
+        where the number of nodes of a Gauss rule grows like level^D.
+        """
+        ...
+
     def moment(self, q: float) -> float:
         """Return M_q = E|z - E z|^q, q > 0, in the Euclidean norm of R^D; inf where it does not exist.
 

@@ -13,6 +13,7 @@ from scipy.special import roots_legendre
 from mfstudy.checks import as_probabilities, check_above, check_count, check_probability
 from mfstudy.ensemble import Ensemble, Floats
 from mfstudy.laws._moments import convolve, log_power_mean
+from mfstudy.laws._sobol import sobol
 
 Rule = tuple[Floats, Floats]
 """Quadrature nodes (L, d) and their weights (L,), of sum 1."""
@@ -61,6 +62,10 @@ class Shape(Protocol):
 
     def density(self, x: Floats) -> Floats:
         """Return the density of X, (n, d) -> (n,); that of a bounded support is not 0 on its boundary."""
+        ...
+
+    def unfold(self, u: Floats) -> Floats:
+        """Return copies of X, (n, d), as a function of d independent uniform numbers each, (n, d)."""
         ...
 
     def counts(self, order: int, rate: Floats) -> Floats:
@@ -140,6 +145,20 @@ class ProductLaw:
         points, weights = product_rule(rules)
         split = np.cumsum([factor.shape.dimension for factor in self._factors])[:-1]
         return self._ensemble(np.split(points, split, axis=1), weights)
+
+    def quasi(self, rng: np.random.Generator, level: int) -> Ensemble:
+        """Return 2^level Sobol points with equal weights, see `mfstudy.laws.InitialLaw.quasi`.
+
+        Raises
+        ------
+        ValueError
+            If level is not an integer >= 1.
+        """
+        factors = self._factors
+        split = np.cumsum([factor.shape.dimension for factor in factors])[:-1]
+        cubes = np.split(sobol(rng, len(self.mean), level), split, axis=1)
+        standard = [factor.shape.unfold(u) for factor, u in zip(factors, cubes, strict=True)]
+        return self._ensemble(standard, np.full(2**level, 0.5**level))
 
     def _ensemble(self, standard: list[Floats], weights: Floats | None) -> Ensemble:
         placed = iter([factor.place(values) for factor, values in zip(self._factors, standard, strict=True)])

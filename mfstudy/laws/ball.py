@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import roots_gegenbauer
+from scipy.special import betaincinv, roots_gegenbauer
 
 from mfstudy.checks import check_above
 from mfstudy.ensemble import Floats, Phase
@@ -81,6 +81,9 @@ class _Ball:
         half = self.dimension / 2
         return np.where(np.sum(x**2, axis=1) <= 1, math.gamma(half + 1) / math.pi**half, 0.0)
 
+    def unfold(self, u: Floats) -> Floats:
+        return _ball_point(u)
+
     def counts(self, order: int, rate: Floats) -> Floats:
         return ball_counts(self.dimension, order, rate)
 
@@ -100,3 +103,12 @@ def _ball_rule(dimension: int, level: int) -> Rule:
     heads = np.broadcast_to(first[:, None, None], (level, len(rest), 1))
     points = np.concatenate([heads, slices], axis=2).reshape(-1, dimension)
     return points, np.outer(weights, rest_weights).ravel()
+
+
+def _ball_point(u: Floats) -> Floats:
+    """Slice the ball as `_ball_rule` does, with (1 + x_1)/2 of the law Beta((d+1)/2, (d+1)/2); (n, d) to (n, d)."""
+    shape = (u.shape[1] + 1) / 2
+    first = 2 * betaincinv(shape, shape, u[:, :1]) - 1
+    if u.shape[1] == 1:
+        return np.asarray(first)
+    return np.concatenate([first, np.sqrt(1 - first**2) * _ball_point(u[:, 1:])], axis=1)

@@ -19,7 +19,7 @@ from mfstudy.laws._product import ProductLaw, Rule, bind, product_rule
 class Box:
     """Uniform on [-position_halfwidth, position_halfwidth]^d x [-velocity_halfwidth, velocity_halfwidth]^d.
 
-    Nodes are tensor Gauss-Legendre rules.
+    Nodes are tensor Gauss-Legendre rules, along periodic axes that the law fills the trapezoidal rule.
 
     Parameters
     ----------
@@ -45,17 +45,27 @@ class Box:
         ValueError
             If a key is missing, or belongs to variables that the system lacks.
         """
+
+        def position(dimension: int) -> _Cube:
+            return _Cube(dimension, tuple(self._fills(period) for period in phase.period or (None,) * dimension))
+
         return ProductLaw(
-            bind("position_halfwidth", self.position_halfwidth, phase.position, _Cube),
+            bind("position_halfwidth", self.position_halfwidth, phase.position, position),
             bind("velocity_halfwidth", self.velocity_halfwidth, phase.velocity, _Cube),
         )
+
+    def _fills(self, period: float | None) -> bool:
+        """Whether the law is uniform on the whole period of an axis."""
+        width = 2 * (self.position_halfwidth or 0.0)
+        return period is not None and math.isclose(width, period, rel_tol=1e-12)
 
 
 @dataclass(frozen=True)
 class _Cube:
-    """Uniform on [-1, 1]^d."""
+    """Uniform on [-1, 1]^d; `wraps` says along which axes -1 and 1 are the same point, () along none."""
 
     dimension: int
+    wraps: tuple[bool, ...] = ()
     variance: float = 1 / 3
     halfwidth: float = 1.0
 
@@ -72,13 +82,19 @@ class _Cube:
 
     def rule(self, level: int) -> Rule:
         points, weights = roots_legendre(level)
-        return product_rule([(points[:, None], weights / weights.sum())] * self.dimension)
+        gauss = points[:, None], weights / weights.sum()
+        # Exact for exp(i pi k x), |k| < level, of which Gauss nodes need pi / 2 times as many.
+        even = (2 * np.arange(level)[:, None] + 1 - level) / level, np.full(level, 1 / level)
+        return product_rule([even if wraps else gauss for wraps in self.wraps or (False,) * self.dimension])
 
     def quantile(self, u: Floats) -> Floats:
         return 2 * u - 1
 
     def density(self, x: Floats) -> Floats:
         return np.where(np.all(np.abs(x) <= 1, axis=1), 0.5**self.dimension, 0.0)
+
+    def unfold(self, u: Floats) -> Floats:
+        return 2 * u - 1
 
     def counts(self, order: int, rate: Floats) -> Floats:
         return convolve([ball_counts(1, order, rate)] * self.dimension)

@@ -153,7 +153,13 @@ class _Mixture:
 
     def nodes(self, level: int, velocity_level: int | None = None) -> Ensemble:
         """Return a tensor Gauss-Legendre rule on each box, K times as many nodes as on one box."""
-        rules = [law.nodes(level, velocity_level) for law in self.laws]
+        return self._joined([law.nodes(level, velocity_level) for law in self.laws])
+
+    def quasi(self, rng: np.random.Generator, level: int) -> Ensemble:
+        """Return 2^level Sobol points on each box, scrambled anew, with the exact masses."""
+        return self._joined([law.quasi(rng, level) for law in self.laws])
+
+    def _joined(self, rules: list[Ensemble]) -> Ensemble:
         return Ensemble(
             _stacked([rule.position for rule in rules]),
             _stacked([rule.velocity for rule in rules]),

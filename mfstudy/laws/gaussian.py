@@ -87,6 +87,9 @@ class _Normal:
     def density(self, x: Floats) -> Floats:
         return np.asarray(np.exp(-np.sum(x**2, axis=1) / 2) / (2 * math.pi) ** (self.dimension / 2))
 
+    def unfold(self, u: Floats) -> Floats:
+        return self.quantile(u)
+
     def counts(self, order: int, rate: Floats) -> Floats:
         # A Poisson count whose mean is Gamma distributed, |X|^2 / 2 ~ Gamma(d/2), is negative binomial.
         j = np.arange(order + 1)[:, None]

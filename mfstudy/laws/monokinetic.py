@@ -96,6 +96,10 @@ class _Graph:
         """
         return self._lift(self.positions.nodes(level, velocity_level))
 
+    def quasi(self, rng: np.random.Generator, level: int) -> Ensemble:
+        """Return 2^level Sobol points of the positions, see `mfstudy.laws.InitialLaw.quasi`."""
+        return self._lift(self.positions.quasi(rng, level))
+
     def _lift(self, particles: Ensemble) -> Ensemble:
         return replace(self.lifted(particles.points), weights=particles.weights)
 

@@ -13,6 +13,7 @@ from mfstudy.checks import as_probabilities, check_above, check_count, check_pro
 from mfstudy.ensemble import Ensemble, Floats, Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.laws._product import quantile_rule
+from mfstudy.laws._sobol import sobol
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ class _Tail:
         check_count("velocity_level", level if velocity_level is None else velocity_level)
         points, weights = quantile_rule(self.quantile, level)
         return Ensemble(points[:, None], None, weights)
+
+    def quasi(self, rng: np.random.Generator, level: int) -> Ensemble:
+        """Return F^{-1} of 2^level Sobol points on (0, 1), with equal weights."""
+        points = self.quantile(sobol(rng, 1, level))
+        return Ensemble(points, None, np.full(2**level, 0.5**level))
 
     @property
     def mean(self) -> Floats:

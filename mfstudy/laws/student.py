@@ -156,6 +156,9 @@ class _T:
         one = (1 + x**2 / self.nu) ** (-(self.nu + 1) / 2) / math.sqrt(self.nu) * math.exp(-betaln(0.5, self.nu / 2))
         return np.asarray(np.prod(one, axis=1))
 
+    def unfold(self, u: Floats) -> Floats:
+        return self.quantile(u)
+
     def counts(self, order: int, rate: Floats) -> Floats:
         # T^2 is Gamma(1/2) / G, G of the law Gamma(nu/2) with mean 1: given G, the count is negative binomial. Over
         # y = log G the trapezoidal rule is exact to round-off: the integrand is analytic for |Im y| < pi/2.

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from mfstudy.ensemble import Ensemble, Floats, State
 from mfstudy.forces.chemical import gradient_supremum
 from mfstudy.forces.fourier import Lattice, Modes, OutOfDomainError
-from mfstudy.integrate import ORDERS, Time, trajectory
+from mfstudy.integrate import Time, trajectory
 from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot, UnreachableError, pushed
-from mfstudy.references import Shared
+from mfstudy.references import Shared, _rules
 from mfstudy.references._euler import euler_fields, is_graph, refuse_caustic
+from mfstudy.references._pools import pieces
 from mfstudy.systems import Dynamics, Parts, System, is_stepped
+from mfstudy.transport.bracket import MEMORY
 
 #: Nodes along each position axis and each velocity axis, coarse to fine; the field varies more along positions.
 LEVELS = (
@@ -43,13 +45,17 @@ class Characteristics:
     drives are i.i.d. samples of rho^t, or, from the particles' own start, the coupled particles of Sznitman.
 
     The error is measured as the root mean square distance between nodes pushed by the field of one resolution and of
-    the next finer, a bound on W_2 of the coarser; likewise for a step of half the length. The finer is used.
+    the next finer, a bound on W_2 of the coarser, with a margin for Sobol points; likewise for a step of half the
+    length. The finer is used.
 
     Parameters
     ----------
     tolerance : float, optional
         Largest error in W_2 up to the last save time; dimensionless. By default the nodes are refined to 1e-10, 1e-7,
         1e-4 in d = 1, 2, 3, and an error above 1e-3 is refused.
+    rule : str, optional
+        "tensor": products of Gauss rules, whose error falls spectrally. "sobol": scrambled Sobol points, whose error
+        falls about like 1/n in every dimension. By default Sobol points are tried where tensors do not do.
     euler : bool
         Whether the study is about the Euler description of monokinetic data, and refused from the time on at which
         characteristics cross. That time, and density and velocity at the nodes, are stored for such data either way.
@@ -59,6 +65,7 @@ class Characteristics:
     shares: ClassVar[bool] = True
 
     tolerance: float | None = field(default=None, metadata={"above": 0, "below": 1, "unit": "dimensionless"})
+    rule: str | None = field(default=None, metadata={"choices": _rules.KINDS})
     euler: bool = False
 
     def admit(self, system: System, law: InitialLaw, time: Time) -> None:
@@ -82,10 +89,11 @@ class Characteristics:
         if force.max() > 0.2 * tolerance:
             raise UnreachableError(
                 f"reference: the force itself leaves an error of {force.max():.1e}, too much for the tolerance"
-                f" {tolerance:.1e}; a tolerance of {_rounded_up(5.1 * float(force.max()))} would do"
+                f" {tolerance:.1e}; a tolerance of {_rules.rounded_up(5.1 * float(force.max()))} would do"
             )
         try:
-            coarse, fine, spacing = _refined(dynamics, law, time, tolerance, self.tolerance or AIM[d])
+            kinds = _rules.KINDS if self.rule is None else (self.rule,)
+            coarse, fine, spacing = _resolved(dynamics, law, time, tolerance, self.tolerance or AIM[d], kinds)
             halved = _push(dynamics, coarse.nodes, time.every(2), keep_fields=False)
         except OutOfDomainError as error:
             raise UnreachableError(f"reference: a node of its rule has left the box of the force: {error}") from None
@@ -93,8 +101,8 @@ class Characteristics:
         if not np.isfinite(stepping).all():
             raise UnreachableError(f"reference: the step {time.step:g} is too long, its nodes are not finite")
         if stepping.max() > 0.4 * tolerance:
-            wanted = _smaller_step(time, float(stepping.max()) / (0.4 * tolerance))
-            looser = _rounded_up(2.6 * float(stepping.max()))
+            wanted = _rules.smaller_step(time, float(stepping.max()) / (0.4 * tolerance))
+            looser = _rules.rounded_up(2.6 * float(stepping.max()))
             raise UnreachableError(
                 f"reference: the step {time.step:g} leaves an error of {stepping.max():.1e}, too much for the tolerance"
                 f" {tolerance:.1e}; a step of {wanted} would do, or a tolerance of {looser}"
@@ -122,7 +130,7 @@ class Characteristics:
     def restore(self, system: System, law: InitialLaw, time: Time, shared: Shared) -> _Driven:
         """Return the mean field of a stored field."""
         assert is_stepped(system)
-        return _Driven(system.dynamics(law, time.horizon, None), law, time, shared)
+        return _Driven(system.dynamics(law, time.horizon, None), law, time, shared, self.tolerance or LIMIT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +141,17 @@ class _Driven:
     law: InitialLaw
     time: Time
     shared: Shared
+    tolerance: float
 
     @property
     def valid_until(self) -> float:
-        """The last save time: the errors are measured up to it."""
-        return self.time.horizon
+        """The last save time up to which the error is within the tolerance, -inf where there is none.
+
+        rho^t becomes filaments; what its nodes do not resolve any more shows in their measured error.
+        """
+        good = self.shared["errors"][:, :3].sum(axis=1) <= self.tolerance
+        count = len(good) if good.all() else int(np.argmin(good))
+        return self.time.save[count - 1] if count else -math.inf
 
     @property
     def lattice(self) -> Lattice | None:
@@ -150,7 +164,7 @@ class _Driven:
         errors = self.shared["errors"][: index + 1].max(axis=0)  # up to now: maxima over time are compared with them
 
         def push(start: Ensemble) -> Floats:
-            return self._pushed(start, self.time.steps[index]).points
+            return self._pushed(start, self.time.steps[index])
 
         rho = pushed(self.law, push, float(errors[:3].sum()))
         return replace(rho, signal_error=float(errors[3]), mean=mean, covariance=covariance)
@@ -178,7 +192,17 @@ class _Driven:
         """The modes of the mean field's memory at every evaluation."""
         return self.shared["signal"] if len(self.shared["signal"]) else None
 
-    def _pushed(self, start: Ensemble, steps: int) -> Ensemble:
+    def _pushed(self, start: Ensemble, steps: int) -> Floats:
+        """Return the points (m, D) of tracers after some steps."""
+        x, v = start.position, start.velocity
+        assert x is not None
+        assert v is not None
+        out = np.empty((len(x), x.shape[1] + v.shape[1]))
+        for some in pieces(x):
+            out[some] = self._carried(Ensemble(x[some], v[some]), steps).points
+        return out
+
+    def _carried(self, start: Ensemble, steps: int) -> Ensemble:
         for step, state in enumerate(self.tracers(start)):
             if step == steps:
                 return state.ensemble
@@ -201,42 +225,52 @@ class _Solution:
         return self.nodes.weights
 
 
-def _refined(
-    dynamics: Dynamics, law: InitialLaw, time: Time, tolerance: float, aim: float
+def _resolved(
+    dynamics: Dynamics, law: InitialLaw, time: Time, tolerance: float, aim: float, kinds: tuple[str, ...]
 ) -> tuple[_Solution, _Solution, Floats]:
-    """Return the first two consecutive resolutions that agree to an aim, and their distance at the save times.
-
-    Where the largest rule does not reach the aim, the tolerance will do.
+    """Return two consecutive resolutions of the first kind of rule that reaches the tolerance, and their distance.
 
     Raises
     ------
     UnreachableError
-        If the largest rule does not.
+        If none does.
+    """
+    limit = _rules.Limit.of(MOST_NODES, MEMORY, len(law.mean), len(time.save))
+    tried = []
+    for kind in kinds:
+        coarse, fine, spacing, over = _refined(dynamics, law, kind, limit, time, aim)
+        # The negation also accepts what is not a number: the step is too long then.
+        if coarse is not None and fine is not None and not spacing.max() > _rules.PART * tolerance:
+            return coarse, fine, spacing
+        count = 0 if fine is None or np.isinf(spacing).any() else fine.nodes.size
+        tried.append(_rules.Tried(kind, count, spacing, over))
+    raise UnreachableError(_rules.nodes_refusal(tried, limit, time, tolerance))
+
+
+def _refined(
+    dynamics: Dynamics, law: InitialLaw, kind: str, limit: _rules.Limit, time: Time, aim: float
+) -> tuple[_Solution | None, _Solution | None, Floats, int]:
+    """Return the first two consecutive rules whose error is within an aim, or the largest two; the error, saved.
+
+    Last is the size of the first rule over the limit, 0 where there was none.
     """
     coarse = fine = None
-    spacing = np.full(len(time.save), math.inf)
-    for level in LEVELS:
-        nodes = _nodes(law, level)
-        if nodes is None:
-            break
-        coarse, fine = fine, _push(dynamics, nodes, time)
+    apart = spacing = np.full(len(time.save), math.inf)
+    rules = _rules.sobol_rules(law) if kind == "sobol" else _rules.tensor_rules(law, LEVELS)
+    for rule in rules:
+        if not limit.allows(rule.size):
+            return coarse, fine, spacing, rule.size
+        coarse, fine = fine, _push(dynamics, _rules.inside(law, rule), time)
         if coarse is not None:
             driven, marks = enumerate(_drive(dynamics, fine.nodes, time, coarse.fields)), set(time.steps)
-            pushed = [state.ensemble.points for step, state in driven if step in marks]
+            others = [state.ensemble.points for step, state in driven if step in marks]
             coarse.fields.clear()
             coarse.signals.clear()
-            spacing = _distance(fine.saved, pushed, fine.weights)
-            if not spacing.max() > 0.4 * aim:  # also where it is not a number: the step is too long then
+            apart, before = _distance(fine.saved, others, fine.weights), apart
+            spacing = _rules.certified(kind, apart, before)
+            if not spacing.max() > _rules.PART * aim:
                 break
-    if coarse is None or fine is None:
-        raise UnreachableError(f"reference: two rules of nodes need more than {MOST_NODES:g} nodes in this dimension")
-    if spacing.max() > 0.4 * tolerance:
-        count, looser = fine.nodes.size, _rounded_up(2.6 * float(spacing.max()))
-        raise UnreachableError(
-            f"reference: with {count} nodes its error is {spacing.max():.1e}, too much for the tolerance"
-            f" {tolerance:.1e}; a tolerance of {looser} or an earlier last save time would do"
-        )
-    return coarse, fine, spacing
+    return coarse, fine, spacing, 0
 
 
 def _slope(dynamics: Dynamics, one: _Solution, other: _Solution, step: int, other_step: int) -> float:
@@ -244,16 +278,6 @@ def _slope(dynamics: Dynamics, one: _Solution, other: _Solution, step: int, othe
     if not one.memories or dynamics.lattice is None:
         return 0.0
     return gradient_supremum(dynamics.lattice, one.memories[step] - other.memories[other_step]).value
-
-
-def _nodes(law: InitialLaw, level: tuple[int, int]) -> Ensemble | None:
-    """Return a rule, None if it is too large; without nodes outside the box, whose weights vanish."""
-    nodes = law.nodes(*level)
-    if nodes.size > MOST_NODES:
-        return None
-    box = law.box(1e-24)
-    inside = np.all((nodes.points >= box[:, 0]) & (nodes.points <= box[:, 1]), axis=1)
-    return nodes.taken(inside)
 
 
 def _push(dynamics: Dynamics, nodes: Ensemble, time: Time, keep_fields: bool = True) -> _Solution:
@@ -291,17 +315,3 @@ def _drive(
 def _distance(some: list[Floats], others: list[Floats], weights: Floats) -> Floats:
     """Return the root mean square distance at each save time."""
     return np.asarray([math.sqrt(weights @ np.sum((a - b) ** 2, axis=1)) for a, b in zip(some, others, strict=True)])
-
-
-def _smaller_step(time: Time, factor: float) -> str:
-    """Return a step that lowers the error by a factor."""
-    assert time.step is not None
-    # One order less than in theory: a signal that starts from 0 has an initial layer.
-    return time.divisor(time.step / factor ** (1 / (ORDERS[time.stepper] - 1)))
-
-
-def _rounded_up(number: float) -> str:
-    """Return a number to one digit, not less than it."""
-    power = math.floor(math.log10(number))
-    digit = math.ceil(number / 10.0**power * (1 - 1e-12))
-    return f"{digit}e{power:+03d}" if digit < 10 else f"1e{power + 1:+03d}"
