@@ -190,3 +190,19 @@ def upper_end(coupled: Floats, particles: Floats, copies: Floats) -> End:
     ]
     pooled = _end(np.asarray(values))
     return min(alone, pooled, key=lambda end: end.value)
+
+
+def pool_effect(estimate: Floats, pool: Floats, labels: Indices, copies: int) -> End | None:
+    """Return copies (mean pool / mean estimate - 1) of replicates (R,), with its error over labels."""
+    kept = np.isfinite(estimate)
+    if not estimate[kept].any():
+        return None
+    sums: Floats = np.stack([np.bincount(labels[kept], row[kept]) for row in (estimate, pool)], axis=1).astype(float)
+    ratio = _end(gelbrich.jackknife(sums, lambda mean: np.asarray(mean[..., 1] / mean[..., 0])))
+    return End(copies * (ratio.value - 1), copies * ratio.standard_error)
+
+
+def pool_correlation(own: Floats, pool: Floats) -> End | None:
+    """Return the mean correlation of controls (R, C) of replicates and of their pools, with its error."""
+    scale = np.sqrt((own**2).mean(axis=0) * (pool**2).mean(axis=0)) if len(own) > 1 else np.zeros(1)
+    return _end((own * pool / scale).mean(axis=1)) if scale.all() else None

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
-from mfstudy.gelbrich import jackknife
-from mfstudy.marginals import End, Grams, law_ends, law_values
+from mfstudy.marginals import End, Grams, law_ends, law_values, pool_correlation, pool_effect
 from mfstudy.meanfield import Euler
 from mfstudy.observables import Status
 from mfstudy.quantities import Quantity, quantities
@@ -490,28 +489,28 @@ class Results:
         """Return what a fit says of the rates that theorems state for a quantity."""
         return [found for law in quantity.slopes if (found := statement(law, fit)) is not None]
 
-    def pool_factor(self, quantity: Quantity, time: int = -1) -> list[End | None]:
-        """Return K (value with pools of K copies / estimate - 1) at each size, None where it is not known.
+    def pool_effect(self, quantity: Quantity, time: int = -1) -> list[End | None]:
+        """Return K (mean with pools of K copies / estimate - 1) at each size, None where it is not known.
 
-        1 to leading order for the distance of the particles to (LV), where replicates and their pools are independent;
-        -1 were a replicate among its own pool's copies. Errors are taken over pools.
+        What is left of the size of the pools, extrapolated to infinitely many copies: 1 to leading order for the
+        distance of the particles to (LV). Errors are taken over pools.
         """
         if "pool" not in quantity.roles:
-            return []
+            return [None] * len(self.sizes)
         copies = self._attributes["copies"]
         rows = zip(*(self.values(quantity, role, time) for role in ("estimate", "pool")), strict=True)
         labels = np.arange(self._cube.shape[1]) % max(quantity.pools, 1)
-        return [_ratio(estimate, pool, labels, copies) for estimate, pool in rows]
+        return [pool_effect(estimate, pool, labels, copies) for estimate, pool in rows]
 
+    def pool_correlation(self, quantity: Quantity, time: int = -1) -> list[End | None]:
+        """Return the mean correlation of replicates and their pools at each size, None where nothing is shared.
 
-def _ratio(estimate: Floats, pool: Floats, labels: NDArray[np.int64], copies: int) -> End | None:
-    """Return copies (mean pool / mean estimate - 1) with its error over labels."""
-    kept = np.isfinite(estimate)
-    if not estimate[kept].any():
-        return None
-    sums: Floats = np.stack([np.bincount(labels[kept], row[kept]) for row in (estimate, pool)], axis=1).astype(float)
-    values = jackknife(sums, lambda mean: np.asarray(mean[..., 1] / mean[..., 0]))
-    return End(copies * (float(values.mean()) - 1), copies * float(values.std(ddof=1) / math.sqrt(len(values))))
+        0 within its error where pools have streams of their own; about (2 K)^-1/2 were each replicate among the copies
+        of its pool.
+        """
+        if "pool_control" not in quantity.raw or not quantity.pools:
+            return [None] * len(self.sizes)
+        return [pool_correlation(raw["control"], raw["pool_control"]) for _, raw in self._raw(quantity, time)]
 
 
 def _codes() -> str:

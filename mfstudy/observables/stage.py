@@ -35,9 +35,9 @@ class Stage(Named):
 
     The signal of (LV) comes from pools of copies of the particles (`mfstudy.liouville`), whose noise adds 1/K of the
     first coupling at K copies. The estimate is the product of what the two independent halves of a pool give, free of
-    it to leading order; the value at K copies is stored beside it (role "pool"), so that K (value / estimate - 1) is 1
-    in the first step where pools and replicates are independent, and -1 if a replicate were among its own pool.
-    Errors are taken over pools.
+    it to leading order; the value at K copies is stored beside it (role "pool"): two sizes of pools, of which
+    `Results.pool_effect` makes a check. Errors are taken over pools, and `Results.pool_correlation` finds pools that
+    share draws with their replicates.
 
     Parameters
     ----------

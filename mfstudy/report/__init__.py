@@ -27,6 +27,9 @@ from mfstudy.wording import Interval
 #: Lines of failed replicates that the page shows.
 MESSAGES = 8
 
+#: Standard errors from which pools are held to depend on the replicates.
+SURE = 4.5
+
 _WHERE = ("observable", "quantity", "p", "time")
 _COLUMNS = (
     "size",
@@ -213,6 +216,13 @@ def _notices(results: Results) -> list[str]:
     if not results.complete:
         what = "the numbers below are provisional" if done else "there is no number yet"
         found.append(f"Incomplete: {done} of {wanted} replicates are done; {what}.")
+    found += [
+        f"At N = {size} the pools of copies depend on the replicates (correlation {end.value:.2f}); do not use"
+        f" {quantity.name}."
+        for quantity in results.quantities
+        for size, end in zip(results.sizes, results.pool_correlation(quantity), strict=True)
+        if end is not None and abs(end.value) > SURE * end.standard_error
+    ]
     if results.failed:
         found.append(f"{results.failed} of {done} replicates failed and are left out of the means.")
     return found
@@ -286,13 +296,16 @@ def _overview(results: Results) -> Markup | None:
 
 
 def _pools(results: Results) -> list[tuple[str, ...]]:
-    """Return, for each quantity with pools, how it depends on their copies, a column for each size."""
+    """Return how quantities depend on pools of copies, a column for each size."""
     rows = []
     for quantity in results.quantities:
-        factors = results.pool_factor(quantity)
-        if any(factor is not None for factor in factors):
-            cells = [DASH if f is None else plus_minus(f.value, f.standard_error) for f in factors]
-            rows.append((quantity.name, *cells))
+        for words, found in (
+            ("K (value with pools of K copies / estimate \u2212 1)", results.pool_effect(quantity)),
+            ("correlation of replicates and pools", results.pool_correlation(quantity)),
+        ):
+            if any(end is not None for end in found):
+                cells = [DASH if end is None else plus_minus(end.value, end.standard_error) for end in found]
+                rows.append((f"{quantity.name}: {words}", *cells))
     return rows
 
 
