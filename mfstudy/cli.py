@@ -222,9 +222,13 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
     total = sum(row.seconds for row in rows)
     required = loaded.problem.reference.shares
     complete = held.shared() is not None if held else not required
+    lacking = held.lacking_pools(asked) if held else [(p, i) for p in asked for i in range(loaded.problem.pools)]
+    pools = sum(planning.pool_seconds(loaded.problem, p) / loaded.problem.pools for p, _ in lacking)
     if as_json:
         reference = {"required": required, "complete": complete}
-        show_json({"points": [_forecast(row) for row in rows], "core_seconds": total, "reference": reference})
+        left = {"lacking": len(lacking), "core_seconds": pools}
+        points = [_forecast(row) for row in rows]
+        show_json({"points": points, "core_seconds": total + pools, "reference": reference, "pools": left})
         return Exit.DONE
     table = [
         [
@@ -239,9 +243,12 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
     ]
     show_table("", ("N", "replicates", "stored", "core-time left", "memory", "on disk"), table)
     click.echo(_reference(loaded.problem.canonical["reference"], required, complete))
-    click.echo(
-        f"core-time left: {duration(total)} ({'from the store' if held else 'a rough guess before the first run'})"
-    )
+    if lacking:
+        click.echo(
+            f"pools of copies: {len(lacking)} are missing, {duration(pools)} of core-time, solved before the blocks"
+        )
+    source = "from the store" if held else "a rough guess before the first run"
+    click.echo(f"core-time left: {duration(total + pools)} ({source})")
     click.echo("replicates are rounded up to whole blocks")
     return Exit.DONE
 

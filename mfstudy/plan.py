@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from mfstudy.integrate import marks
+from mfstudy.liouville import COPIES, LIOUVILLE
 from mfstudy.observables import accompanied, monitors
 from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Problem
@@ -87,10 +88,9 @@ def replicate_seconds(problem: Problem, timed: Mapping[Point, float]) -> Callabl
             o.budget(point.size, phase).seconds * (steps if monitors(o) else len(problem.time.save))
             for o in problem.observables
         )
-        # Particles, tracers and companions, and a start by Runge-Kutta steps.
-        runs = 2 + sum(o.runs(phase) for o in problem.observables if accompanied(o))
-        moved = runs * (steps + 30) * problem.system.budget(point.size).seconds if is_stepped(problem.system) else 0.0
-        return max(measured + moved, 1e-6)
+        # Particles, tracers, two halves of a pool, and companions.
+        runs = 2 + 2 * problem.needs(LIOUVILLE) + sum(o.runs(phase) for o in problem.observables if accompanied(o))
+        return max(measured + runs * _run_seconds(problem, point), 1e-6)
 
     def predict(point: Point) -> float:
         if not timed:
@@ -99,6 +99,18 @@ def replicate_seconds(problem: Problem, timed: Mapping[Point, float]) -> Callabl
         return timed[near] * prior(point) / prior(near)
 
     return predict
+
+
+def _run_seconds(problem: Problem, point: Point) -> float:
+    """Predict one run of the particles, with a start by Runge-Kutta steps."""
+    steps = marks(problem.system, problem.time)[-1] + 31
+    return steps * problem.system.budget(point.size).seconds if is_stepped(problem.system) else 0.0
+
+
+def pool_seconds(problem: Problem, point: Point) -> float:
+    """Return the predicted seconds of the pools of a point, on one core; 0 where none are needed."""
+    copies = COPIES.get(problem.system.phase.position, 0)
+    return problem.pools * 2 * copies * _run_seconds(problem, point)
 
 
 def tasks(blocks: Iterable[Block], seconds: Callable[[Point], float]) -> list[Task]:

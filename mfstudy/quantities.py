@@ -37,6 +37,8 @@ class Quantity:
         Rates of theorems.
     pools : int
         Number of pools that replicates share, replicate r the pool r mod `pools`; 0 = nothing is shared.
+    copies : int
+        Of the particles, in each half of a pool.
     """
 
     observable: str
@@ -50,6 +52,7 @@ class Quantity:
     laws: tuple[str, ...] = ()
     slopes: tuple[RateLaw, ...] = ()
     pools: int = 0
+    copies: int = 0
 
 
 def quantities(observables: list[dict[str, Any]]) -> list[Quantity]:
@@ -79,6 +82,7 @@ def _quantity(table: Mapping[str, Any], estimate: Mapping[str, Any], first: bool
         laws=tuple(estimate["laws"]),
         slopes=tuple(RateLaw(**{**law, "second": _pair(law["second"])}) for law in estimate["slopes"]),
         pools=table["pools"],
+        copies=table["copies"],
     )
 
 

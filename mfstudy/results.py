@@ -497,10 +497,9 @@ class Results:
         """
         if "pool" not in quantity.roles:
             return [None] * len(self.sizes)
-        copies = self._attributes["copies"]
         rows = zip(*(self.values(quantity, role, time) for role in ("estimate", "pool")), strict=True)
         labels = np.arange(self._cube.shape[1]) % max(quantity.pools, 1)
-        return [pool_effect(estimate, pool, labels, copies) for estimate, pool in rows]
+        return [pool_effect(estimate, pool, labels, quantity.copies) for estimate, pool in rows]
 
     def pool_correlation(self, quantity: Quantity, time: int = -1) -> list[End | None]:
         """Return the mean correlation of replicates and their pools at each size, None where nothing is shared.

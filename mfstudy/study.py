@@ -20,7 +20,7 @@ from mfstudy.integrate import Time, marks
 from mfstudy.laws import InitialLaw, Law
 from mfstudy.liouville import LIOUVILLE, POOLS, Liouville
 from mfstudy.meanfield import MeanField
-from mfstudy.observables import ROLES, Observable
+from mfstudy.observables import FORCES, ROLES, Observable
 from mfstudy.references import Reference, Shared
 from mfstudy.systems import Dynamics, System, is_flow, is_stepped
 from mfstudy.transport.bracket import MEMORY
@@ -400,7 +400,7 @@ def _admit(problem: Problem) -> None:
         fields = observable.fields(system.phase)
         if not fields:
             raise InputError(f"observable[{i}]: measures nothing; allowed: one field or more")
-        offered = ROLES | getattr(system, "roles", frozenset())
+        offered = ROLES | getattr(system, "roles", frozenset()) | ({FORCES} if is_stepped(system) else set())
         if unknown := observable.needs - offered:
             raise InputError(
                 f"observable[{i}].kind: needs {', '.join(sorted(unknown))}, which this system does not have;"

@@ -116,7 +116,8 @@ def outside(tmp_path_factory):
 def marks(outside):
     """Return the traces that an event has left in this test."""
     folder = outside / "marks"
-    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists():  # a process that was killed may still be writing
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     sweep._solved.cache_clear()  # as a new process begins
     return lambda name: sorted(path.name for path in folder.glob(f"{name}-*"))

@@ -406,7 +406,7 @@ def test_other_problems_keep_their_identity_and_their_arrays():
     assert "euler" not in json.dumps(plain.canonical)
     for table in (BOX, MOVING[1]):
         spread = study(CONSTANT, table, "coupling", save=(0.0, 0.5)).problem
-        assert set(solved(spread)) == {"field", "memory", "points", "weights", "errors"}
+        assert set(solved(spread)) == {"field", "memory", "signal", "points", "weights", "errors"}
 
 
 def test_a_store_without_euler_fields_says_so(tmp_path):

@@ -222,20 +222,14 @@ def test_a_wrong_mean_field_is_found_out(tmp_path, monkeypatch):
     assert np.all(np.abs(values.mean(axis=1) - truth) > 4.5 * errors)
 
 
-PARETO = """
-schema = 1
-name = "pareto"
-seed = 1
-system = {kind = "static", dim = 1}
-law = {kind = "pareto", nu = 1.5}
-sweep = {sizes = [10, 20], replicates = 4}
-observable = [{kind = "marginal"}]
-"""
-
-
-def test_laws_without_second_moments_are_refused():
-    with pytest.raises(InputError, match=r"observable\[0\]\.kind: needs second moments.* below 1\.5"):
-        parse(PARETO)
+@pytest.mark.parametrize("system", ["free_transport", "static"])
+def test_systems_without_forces_are_refused(system):
+    text = re.sub(r"\[system\].*?\[law\]", f"[system]\nkind = '{system}'\ndim = 1\n[law]", study(), flags=re.S)
+    text = text.replace("step = 0.1", "")
+    if system == "static":
+        text = text.replace("velocity_std = 1.0", "").replace("[0.0, 0.5]", "[0.0]")
+    with pytest.raises(InputError, match=r"observable\[0\]\.kind: needs forces, which this system does not have"):
+        parse(text)
 
 
 def test_without_interaction_it_is_zero(tmp_path):

@@ -91,6 +91,8 @@ class Field:
 
 #: What `needs` may name and every run provides; a system may have more.
 ROLES = frozenset({"particles", "reference", "tracers"})
+#: What systems that are stepped have: their particles are not their own copies in the mean field.
+FORCES = "forces"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mfstudy import dictionary, gelbrich
 from mfstudy.ensemble import Floats, Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot
-from mfstudy.observables import Field, View
+from mfstudy.observables import FORCES, Field, View
 from mfstudy.observables._named import Named
 from mfstudy.rates import MARGINAL, natalini_paul
 from mfstudy.systems import Budget
@@ -44,7 +44,7 @@ class Marginal(Named):
     """
 
     scheme: ClassVar[int] = 2
-    needs: ClassVar[frozenset[str]] = frozenset({"particles", "reference", "tracers"})
+    needs: ClassVar[frozenset[str]] = frozenset({"particles", "reference", "tracers", FORCES})
     p: ClassVar[float | None] = None
 
     def fields(self, phase: Phase) -> tuple[Field, ...]:

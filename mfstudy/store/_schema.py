@@ -53,12 +53,12 @@ def root_attributes(study: Study) -> dict[str, Any]:
                 "kind": type(o).__module__.rsplit(".", 1)[-1],
                 "p": o.p,
                 "pools": problem.pools if LIOUVILLE in o.needs else 0,
+                "copies": COPIES.get(problem.system.phase.position, 0) if LIOUVILLE in o.needs else 0,
                 "fields": [asdict(f) for f in stored_fields(o, problem.system.phase)],
                 "reduced": [asdict(f) for f in o.reduced(problem.system.phase)] if reduces(o) else [],
             }
             for o in problem.observables
         ],
-        "copies": COPIES.get(problem.system.phase.position, 0),
         "law": {
             "support_dimension": law.support_dimension,
             "bounded": math.isfinite(law.support_radius),
