@@ -1,7 +1,7 @@
 """What a fit says of a theorem's rate: planted data of known decay.
 
-False alarms, were the seeds redrawn: 5 intervals at 95 % whose right side is many half-widths away but for "sharp", which
-misses one time in twenty; its seed is fixed.
+False alarms, were the seeds redrawn: 5 intervals at 95 % that end many half-widths from the stated rate, but for "sharp",
+which misses one time in twenty; its seed is fixed.
 """
 
 import numpy as np
