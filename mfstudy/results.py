@@ -435,8 +435,9 @@ class Results:
 
     @property
     def measurable(self) -> bool:
-        """Whether every quantity has a rate, or is zero."""
-        return all(fit.verdict != "not-measurable" for _, _, fit in self.fits)
+        """Whether the first quantity of every observable has a rate, or is zero, at every save time."""
+        first = {table["label"] for table in self._attributes["observables"]}
+        return all(fit.verdict != "not-measurable" for quantity, _, fit in self.fits if quantity.observable in first)
 
     def table(self, quantity: Quantity, time: int, fit: Fit) -> dict[str, Any]:
         """Return one entry of `mfstudy fit --json`: plain data, null where a number does not exist."""

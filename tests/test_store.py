@@ -217,6 +217,6 @@ def test_refusals(tmp_path, tiny, tiny_results):
     with pytest.raises(InputError, match="not an mfstudy store"):
         mfstudy.open(tmp_path / "full")
     root = tiny_results.store.path / "zarr.json"
-    root.write_text(root.read_text().replace('"schema": 1', '"schema": 2', 1))
-    with pytest.raises(InputError, match="store schema 2 is another version; allowed: 1"):
+    root.write_text(root.read_text().replace('"schema": 2', '"schema": 1', 1))
+    with pytest.raises(InputError, match="store schema 1 is another version; allowed: 2"):
         mfstudy.open(tiny_results.store.path)

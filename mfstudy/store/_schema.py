@@ -13,7 +13,7 @@ from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Study
 
 FORMAT = "mfstudy"
-SCHEMA = 1
+SCHEMA = 2
 
 
 def block_length(size: int) -> int:
