@@ -1,6 +1,6 @@
 """What a fit says of a theorem's rate: planted data of known decay.
 
-False alarms, were the seeds redrawn: 5 intervals at 95 % that end many half-widths from the stated rate, but for "sharp",
+False alarms, were the seeds redrawn: 5 intervals at 95 %, far from the stated rate but for "sharp",
 which misses one time in twenty; its seed is fixed.
 """
 
