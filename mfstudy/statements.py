@@ -29,28 +29,32 @@ class Statement:
         it surely falls more slowly over these sizes, "zero" for values all zero.
     text : str
         A sentence.
-    constant : float or None
-        The largest mean over the rate: what the constant has to be for the bound to hold over these sizes.
+    constant, constant_error : float
+        The largest mean over the rate, what the constant has to be for the bound to hold over these sizes, and its
+        standard error.
     """
 
     theorem: str
     rate: str
     verdict: Literal["sharp", "far from sharp", "faster", "slower", "zero"]
     text: str
-    constant: float | None
+    constant: float
+    constant_error: float
 
 
 def statement(law: RateLaw, fit: Fit) -> Statement | None:
     """Compare a theorem's rate with a fit; None where nothing was measured."""
     if fit.verdict == "zero":
         text = f"{law.source} holds: both sides are zero."
-        return Statement(law.source, law.formula, "zero", text, 0.0)
+        return Statement(law.source, law.formula, "zero", text, 0.0, 0.0)
     if fit.effective_exponent is None or fit.effective_exponent_interval is None:
         return None
     logs = np.log(fit.sizes)
     stated = float(np.polyfit(logs, np.log(law.shape(fit.sizes)), 1)[0])
     low, high = fit.effective_exponent_interval
-    constant = float((fit.mean / law.shape(fit.sizes)).max())
+    needed = fit.mean / law.shape(fit.sizes)
+    most = int(np.argmax(needed))
+    constant, error = float(needed[most]), float(needed[most] * fit.standard_error[most] / fit.mean[most])
     measured = cite(fit.effective_exponent, fit.effective_exponent_interval)
     if low <= stated <= high:
         verdict, how = "sharp", "is attained within the error"
@@ -62,6 +66,6 @@ def statement(law: RateLaw, fit: Fit) -> Statement | None:
         verdict, how = "faster", "is not attained, the mean falls faster"
     text = (
         f"{law.source}: {law.formula}, over these sizes like N^{stated:.2f}, {how} (measured: {measured}); it needs"
-        f" C >= {constant:.2g} there."
+        f" C >= {constant:.2g} ± {error:.1g} there."
     )
-    return Statement(law.source, law.formula, verdict, text, constant)  # type: ignore[arg-type]
+    return Statement(law.source, law.formula, verdict, text, constant, error)  # type: ignore[arg-type]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 import queue
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +18,12 @@ from distributed.scheduler import NoWorkerError
 
 from mfstudy import cluster, plan
 from mfstudy.components import InputError
-from mfstudy.meanfield import MeanField, UnreachableError
+from mfstudy.meanfield import UnreachableError
 from mfstudy.plan import Task
-from mfstudy.references import Shared
-from mfstudy.replicate import run_block, solve, solve_pool
 from mfstudy.results import Results
-from mfstudy.store import NO_ACCESS, NO_SPACE, POOLS, REFERENCE, DamagedError, Store
-from mfstudy.study import CAPACITY, Block, Point, Study, check_sizes, load
+from mfstudy.store import NO_ACCESS, NO_SPACE, DamagedError, Store
+from mfstudy.study import CAPACITY, Point, Study, check_sizes, load
+from mfstudy.worker import pool_task, run_task, solve_task
 
 #: Tasks in flight for each worker: enough that none waits, few enough that the scheduler stays small.
 WINDOW = 4
@@ -233,89 +229,6 @@ def check(on: str, workers: int | None, part: tuple[int, int] | None) -> None:
         raise InputError("--workers: not allowed with --part, which computes in one process")
     if part is not None and not 1 <= part[0] <= part[1]:
         raise InputError(f"--part: {part[0]}/{part[1]} is not allowed; allowed: K/M with 1 <= K <= M")
-
-
-# -- on a worker -------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=4)
-def _opened(path: str, identity: str) -> Store:
-    """Open a store once per worker; the identity keeps a replaced store from being taken for the old one."""
-    store = Store(path)
-    if store.attributes["identity"] != identity:
-        raise InputError(f"{path}: the store was replaced during the run")
-    return store
-
-
-def solve_task(path: str, identity: str) -> None:
-    """Solve the reference and store it, unless another driver has meanwhile."""
-    store = _opened(path, identity)
-    if store.shared() is not None:
-        return
-    start = time.perf_counter()
-    arrays = solve(store.problem)
-    seconds = time.perf_counter() - start
-    store.share(arrays)
-    store.note_shared({"seconds": seconds, **_provenance()})
-
-
-def run_task(path: str, identity: str, blocks: tuple[Block, ...]) -> int:
-    """Compute and store blocks; return how many were computed (others may have been stored meanwhile)."""
-    store, computed = _opened(path, identity), 0
-    for block in blocks:
-        if store.holds(block):
-            continue
-        start = time.perf_counter()
-        pools = partial(_pool, path, identity, block.point)
-        record = run_block(store.problem, _solved(path, identity), block, pools)
-        seconds = time.perf_counter() - start
-        store.write(block, record.values)
-        store.note(block, {"seconds": seconds, "messages": record.messages, **_provenance()})
-        computed += 1
-    return computed
-
-
-def pool_task(path: str, identity: str, point: Point, index: int) -> int:
-    """Push a pool of copies and store its signal, unless another driver has meanwhile; no block is computed."""
-    store = _opened(path, identity)
-    if store.pool(point, index) is None:
-        store.share_pool(point, index, solve_pool(store.problem, _solved(path, identity), point.size, index))
-    return 0
-
-
-@lru_cache(maxsize=40)
-def _pool(path: str, identity: str, point: Point, index: int) -> Shared:
-    """Load what the replicates of a pool share."""
-    shared = _opened(path, identity).pool(point, index)
-    if shared is None:
-        raise DamagedError(f"{path}/{POOLS}/{point.id}-{index}: gone during the run; run the study again")
-    return shared
-
-
-@lru_cache(maxsize=4)
-def _solved(path: str, identity: str) -> MeanField:
-    """Load the solved reference once per worker."""
-    store = _opened(path, identity)
-    shared = store.shared()
-    if shared is None:
-        raise DamagedError(f"{store.path / REFERENCE}: gone during the run; run the study again")
-    return store.problem.meanfield(shared)
-
-
-@lru_cache(maxsize=1)
-def _provenance() -> dict[str, Any]:
-    """Return where and with what a block was computed, or the reference solved."""
-    packages = ("mfstudy", "numpy", "scipy", "numba", "finufft", "pot", "zarr")
-    return {
-        "host": platform.node(),
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-        "pid": os.getpid(),
-    }
-
-
-# -- in the driver -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

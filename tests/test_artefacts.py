@@ -22,13 +22,13 @@ from click.testing import CliRunner
 
 import mfstudy
 from conftest import TINY, contents
-from mfstudy import cluster, components, sweep
+from mfstudy import cluster, components, worker
 from mfstudy.cli import main, verbs
 from mfstudy.meanfield import UnreachableError
 from mfstudy.store import CHUNK_BYTES, DamagedError, Store
 from mfstudy.store._disk import Disk
 from mfstudy.study import parse
-from mfstudy.sweep import run_task, solve_task
+from mfstudy.worker import run_task, solve_task
 
 LAB = '''
 import os, time
@@ -119,7 +119,7 @@ def marks(outside):
     while folder.exists():  # a process that was killed may still be writing
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    sweep._solved.cache_clear()  # as a new process begins
+    worker._solved.cache_clear()  # as a new process begins
     return lambda name: sorted(path.name for path in folder.glob(f"{name}-*"))
 
 
@@ -522,7 +522,7 @@ def test_damage_is_found_named_and_repaired(tmp_path, undisturbed, case):
     solve_task(str(store.path), study.problem.identity)
     fault, line = DAMAGE[case]
     fault(store.path)
-    sweep._solved.cache_clear()
+    worker._solved.cache_clear()
     with pytest.raises(DamagedError, match=f"{FOLDER}/{line}.*; delete .*{FOLDER} and run the study again$"):
         mfstudy.run(study, store.path, part=(1, 1))
     assert blocks(store.path) == []
@@ -543,7 +543,7 @@ def test_damage_ends_a_run_with_exit_code_1(tmp_path, one_worker, ends, options)
         path.unlink()
     flip(store)
     (tmp_path / "study.toml").write_text(told())
-    sweep._solved.cache_clear()
+    worker._solved.cache_clear()
     ended = ends("run", "study.toml", "--store", "store", *options)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].endswith(f"{FOLDER} and run the study again")

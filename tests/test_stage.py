@@ -277,7 +277,7 @@ def test_a_pool_that_fails_is_named_and_its_blocks_are_not_started(tmp_path, mon
 
     lines = []
     with monkeypatch.context() as patch:
-        patch.setattr("mfstudy.sweep.solve_pool", broken)
+        patch.setattr("mfstudy.worker.solve_pool", broken)
         found = mfstudy.run(
             parse(study(**SMALL)), tmp_path / "store", part=(1, 1), progress=lambda s: lines.append(dict(s.failures))
         )

@@ -16,7 +16,8 @@ from conftest import TINY, contents
 from mfstudy import components, plan
 from mfstudy.store import Store
 from mfstudy.study import Point, parse
-from mfstudy.sweep import deepen, finish, run_task
+from mfstudy.sweep import deepen, finish
+from mfstudy.worker import run_task
 
 #: Enough work (about 10 s on one core) that kills and faults land inside it.
 SLOW = TINY.replace("dim = 1", "dim = 2").replace("[10, 30, 100, 300]", "[50, 100, 200]").replace("= 32", "= 128")

@@ -12,7 +12,7 @@ from mfstudy.ensemble import Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
-from mfstudy.rates import COUPLING, natalini_paul
+from mfstudy.rates import BELOW, COUPLING, natalini_paul
 from mfstudy.systems import Budget
 
 
@@ -35,7 +35,7 @@ class Coupling(Named):
 
     def fields(self, phase: Phase) -> tuple[Field, ...]:
         """Return the mean squared distance and its largest value so far, with the reference's error as a bracket."""
-        rates: dict[str, Any] = {"laws": COUPLING, "slopes": (natalini_paul(phase.position),)}
+        rates: dict[str, Any] = {"laws": COUPLING, "slopes": (natalini_paul(phase.position, f"Theorem 2.1 {BELOW}"),)}
         now, peak = "distance_sq", "distance_sq_max"
         what = "mean squared distance of the particles to their copies in the mean field"
         return (

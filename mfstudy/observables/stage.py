@@ -15,7 +15,7 @@ from mfstudy.liouville import COPIES, LIOUVILLE
 from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
 from mfstudy.observables.marginal import moments_of
-from mfstudy.rates import COUPLING, MARGINAL, RateLaw, natalini_paul
+from mfstudy.rates import BELOW, COUPLING, MARGINAL, natalini_paul
 from mfstudy.systems import Budget
 
 #: The steps: name in the store, in words, and the statement that bounds the squared distance of the laws.
@@ -55,7 +55,7 @@ class Stage(Named):
         found = []
         for step, words, statement in STEPS:
             key, what = f"{step}_sq", f"mean squared distance of the particles of {words}"
-            estimate = partial(Field, laws=COUPLING, slopes=(_bound(phase, statement),))
+            estimate = partial(Field, laws=COUPLING, slopes=(natalini_paul(phase.position, f"{statement} {BELOW}"),))
             found += [
                 estimate(key, key, "estimate", what),
                 Field(f"{key}_pool", key, "pool", f"{what}, with pools of {copies} copies"),
@@ -80,7 +80,7 @@ class Stage(Named):
                 "estimate",
                 f"W_2^2 of the laws of one particle of {words}, from means and covariances",
                 laws=MARGINAL,
-                slopes=(_bound(phase, statement),),
+                slopes=(natalini_paul(phase.position, statement),),
             )
             for step, words, statement in STEPS
         )
@@ -109,10 +109,6 @@ class Stage(Named):
     def budget(self, size: int, phase: Phase) -> Budget:
         """Predict seconds and bytes: a few passes over the particles."""
         return Budget(seconds=1e-4 + 1e-7 * size * phase.dimension, memory=200.0 * size * phase.dimension)
-
-
-def _bound(phase: Phase, statement: str) -> RateLaw:
-    return natalini_paul(phase.position, statement)
 
 
 def _coupling(one: Floats, other: Floats) -> tuple[float, float]:
