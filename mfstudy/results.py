@@ -18,7 +18,7 @@ from mfstudy.numbers import Numbers
 from mfstudy.observables import Status
 from mfstudy.quantities import Quantity
 from mfstudy.rates import RateLaw, reference_slopes
-from mfstudy.statements import Statement, statement
+from mfstudy.statements import Statement, between, statement
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -306,6 +306,7 @@ class Results(Numbers):
             "verdict": fit.verdict,
             "text": fit.text,
             **self._ends_table(quantity, time, used),
+            "bracket_text": self.bracket_text(quantity, time),
             "bounds": [{**asdict(found), **_INEXPLICIT} for found in self.statements(quantity, fit)],
         }
 
@@ -317,6 +318,10 @@ class Results(Numbers):
             for side, name in enumerate(("lower", "upper"))
             for suffix, part in (("", "value"), ("_standard_error", "standard_error"))
         }
+
+    def bracket_text(self, quantity: Quantity, time: int = -1) -> str:
+        """Return what the ends of a quantity that is computed from all replicates claim of its rate; may be empty."""
+        return between(self.sizes, self.ends(quantity, time)) if "coupled" in quantity.raw else ""
 
     def statements(self, quantity: Quantity, fit: Fit) -> list[Statement]:
         """Return what a fit says of the rates that theorems state for a quantity."""

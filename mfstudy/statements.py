@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from mfstudy.fit import Fit
+from mfstudy.fit import Fit, fit_rate
+from mfstudy.marginals import End
 from mfstudy.rates import RateLaw
 from mfstudy.wording import cite
 
@@ -69,3 +71,40 @@ def statement(law: RateLaw, fit: Fit) -> Statement | None:
         f" C >= {constant:.2g} ± {error:.1g} there."
     )
     return Statement(law.source, law.formula, verdict, text, constant, error)  # type: ignore[arg-type]
+
+
+def between(sizes: Sequence[int], ends: Sequence[tuple[End | None, End | None]]) -> str:
+    """Say what the ends of a bracket alone claim of a rate; nothing where there are fewer than three sizes.
+
+    Parameters
+    ----------
+    sizes : (n,) sequence
+    ends : (n,) sequence
+        Lower and upper end at each size.
+    """
+    words = [_decay(sizes, [pair[side] for pair in ends]) for side in (0, 1)]
+    if words[1] is None:
+        return ""
+    low, high, text = words[1]
+    if words[0] is None:
+        return f"Its upper end falls {text}; its lower end is not resolved, so that the bracket alone claims no rate."
+    below, above, lower = words[0]
+    overlap = min(high, above) >= max(low, below)
+    claim = "the bracket alone claims this rate" if overlap else "between these the bracket alone claims no rate"
+    return f"Its upper end falls {text}, its lower end {lower}: {claim}."
+
+
+def _decay(sizes: Sequence[int], ends: Sequence[End | None]) -> tuple[float, float, str] | None:
+    """Return the interval of the effective exponent of ends that are resolved, and words; None for too few."""
+    kept = [
+        (n, e.value, e.standard_error) for n, e in zip(sizes, ends, strict=True) if e and e.value > 2 * e.standard_error
+    ]
+    if len(kept) < 3:
+        return None
+    grid, values, errors = (np.asarray(column, dtype=float) for column in zip(*kept, strict=True))
+    spread = np.maximum(errors, 1e-12 * values) ** 2
+    fit = fit_rate(grid, values[:, None], laws=("power",), covariance=np.diag(spread))
+    if fit.effective_exponent is None or fit.effective_exponent_interval is None:
+        return None
+    low, high = fit.effective_exponent_interval
+    return low, high, f"like N^{cite(fit.effective_exponent, (low, high))}"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import mfstudy
+from mfstudy.marginals import End
 from mfstudy.rates import RateLaw, natalini_paul
-from mfstudy.statements import statement
+from mfstudy.statements import between, statement
 
 SIZES = np.array([50, 100, 200, 500, 1000, 2000])
 
@@ -52,3 +53,17 @@ def test_zero_and_nothing():
 def test_propositions_have_their_rates():
     assert natalini_paul(3, "Proposition 4.3").exponent == pytest.approx(-1 / 3)
     assert natalini_paul(3, "Proposition 5.1").exponent == -1
+
+
+def ends(lower, upper, error=0.02):
+    return [(End(a, error * a), End(b, error * b)) for a, b in zip(lower, upper, strict=True)]
+
+
+def test_a_bracket_claims_a_rate_only_where_its_ends_agree():
+    tight = between(SIZES, ends(0.9 * SIZES**-2.0, 1.1 * SIZES**-2.0))
+    assert "claims this rate" in tight
+    assert "N^-2.000" in tight
+    loose = between(SIZES, ends(0.9 * SIZES**-2.0, 1.1 * SIZES**-1.0))
+    assert "claims no rate" in loose
+    assert between(SIZES, [(None, upper) for _, upper in ends(SIZES**-2.0, SIZES**-1.0)]).endswith("claims no rate.")
+    assert between(SIZES, ends(SIZES**-2.0, SIZES**-1.0, error=1.0)) == ""

@@ -236,7 +236,10 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
         "time": when,
         "verdict": fit.verdict,
         "text": fit.text,
-        "statements": [found.text for found in results.statements(quantity, fit)],
+        "statements": [
+            *filter(None, [results.bracket_text(quantity, time)]),
+            *(found.text for found in results.statements(quantity, fit)),
+        ],
         "bracket": "between" if quantity.raw else "bracket half-width",
         "numbers": _numbers(fit),
         "figure": _inline(plot.svg(plot.convergence(results, quantity, time, fit)), f"q{index}-"),
