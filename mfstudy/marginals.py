@@ -1,8 +1,7 @@
 """W_2^2 between the law of a particle and rho^t, from numbers of replicates: an estimate, and ends. Pure.
 
 Lower end, by Kantorovich duality with the potential phi = 2 u, u a combination of test functions: with the Hessian of
-u at most b < 1 on a convex set that holds both laws, phi^c(y) = inf_x |x - y|^2 - phi(x) is at least
--phi(y) - |grad u(y)|^2 / (1 - b) there, so that
+u at most b < 1, phi^c(y) = inf_x |x - y|^2 - phi(x) is at least -phi(y) - |grad u(y)|^2 / (1 - b), so that
 
     W_2^2 >= 2 (E u(z) - int u d rho) - int |grad u|^2 d rho / (1 - b).
 
@@ -27,8 +26,6 @@ from mfstudy.ensemble import Floats, Indices
 PER_FUNCTION = 4
 #: Pools of the upper end, over which its error is taken, and most particles of one.
 GROUPS, MOST_PARTICLES = 4, 8192
-
-
 #: Nodes of rho^t whose gradients are held at once.
 CHUNK = 4096
 
