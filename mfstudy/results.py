@@ -127,7 +127,8 @@ class Results(Numbers):
         failed = (~np.isnan(status) & (status != Status.OK)).sum(axis=1)
         out = failed > FAILED_FRACTION * done
         if quantity.raw:
-            out |= self._unresolved(quantity, time)
+            clear = ~(out | self._unresolved(quantity, time))
+            out = ~clear if clear.sum() > 2 else out  # with fewer the fit says why there is no rate
         return [size for size, bad in zip(self.sizes, out, strict=True) if bad]
 
     def _unresolved(self, quantity: Quantity, time: int) -> NDArray[np.bool_]:

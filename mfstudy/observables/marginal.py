@@ -72,7 +72,7 @@ class Marginal(Named):
 
     def reduced(self, phase: Phase) -> tuple[Field, ...]:
         """Return the squared distance."""
-        what = "W_2^2(law of one particle, rho^t) from means and covariances"
+        what = "W_2^2(law of one particle, rho^t), from all replicates"
         slopes = (natalini_paul(phase.position),)
         return (Field(QUANTITY, QUANTITY, "estimate", what, laws=MARGINAL, slopes=slopes),)
 
