@@ -164,15 +164,33 @@ def adjusted(values: Floats, controls: Floats) -> Floats:
 
 def from_moments(change: Floats, known: Floats) -> Floats:
     """Return the squared distance between the laws of moments known (F,) and known + change (..., F)."""
-    dimension = int(np.sqrt(2 * len(known) + 2.25) - 1.5)
-    mean, second = _unpacked(known, dimension)
-    shift, more = _unpacked(change, dimension)
+    mean, covariance = unpacked(known)
+    shift, more = _split(change, len(mean))
     moved = mean + shift
     outer = moved[..., :, None] * moved[..., None, :]
-    return squared_distance(shift, second + more - outer, second - np.outer(mean, mean))
+    second = covariance + np.outer(mean, mean)
+    return squared_distance(shift, second + more - outer, covariance)
 
 
-def _unpacked(values: Floats, dimension: int) -> tuple[Floats, Floats]:
+def transported(points: Floats, change: Floats, known: Floats) -> Floats:
+    """Return points (n, D) of a law of known moments, moved by the affine map to the moments known + change (F,)."""
+    mean, covariance = unpacked(known)
+    shift, more = _split(change, len(mean))
+    moved = mean + shift
+    target = covariance + np.outer(mean, mean) + more - np.outer(moved, moved)
+    root = _root(covariance)
+    inverse = np.linalg.pinv(root, rcond=1e-10, hermitian=True)
+    return np.asarray(moved + (points - mean) @ (inverse @ _root(root @ target @ root) @ inverse))
+
+
+def unpacked(known: Floats) -> tuple[Floats, Floats]:
+    """Return mean (D,) and covariance (D, D) from what `expected_moments` has returned."""
+    dimension = round(float(np.sqrt(2 * len(known) + 2.25) - 1.5))
+    mean, second = _split(known, dimension)
+    return mean, second - np.outer(mean, mean)
+
+
+def _split(values: Floats, dimension: int) -> tuple[Floats, Floats]:
     """First moments (..., D), and second moments (..., D, D)."""
     first, second = np.triu_indices(dimension)
     matrix = np.empty((*values.shape[:-1], dimension, dimension))

@@ -26,8 +26,6 @@ from mfstudy.ensemble import Floats, Indices
 PER_FUNCTION = 4
 #: Pools of the upper end, over which its error is taken, and most particles of one.
 GROUPS, MOST_PARTICLES = 4, 8192
-#: Nodes of rho^t whose gradients are held at once.
-CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -45,81 +43,90 @@ class End:
     standard_error: float
 
 
-@dataclass(frozen=True, eq=False)
-class Grams:
-    """int grad g_i . grad g_j d rho^t over test functions, and what they are taken relative to.
-
-    Parameters
-    ----------
-    tests : (F, F) array
-        Of `mfstudy.dictionary`.
-    mixed : (F, F) array
-        Of the functions behind `gelbrich.moments`, and of those of the dictionary beyond degree 2.
-    curvatures : (F,) array
-        Bounds of the Hessians of the dictionary.
-    """
-
-    tests: Floats
-    mixed: Floats
-    curvatures: Floats
-
-    @classmethod
-    def of(cls, points: Floats, weights: Floats) -> Grams:
-        """Return them for nodes (n, D) of rho^t and their weights (n,)."""
-        mean = weights @ points
-        scale = dictionary.scale_of((points - mean).T @ ((points - mean) * weights[:, None]))
-        low = len(gelbrich.names(points.shape[1]))
-        whole = np.zeros((low + len(dictionary.powers(points.shape[1])),) * 2)
-        for first in range(0, len(points), CHUNK):
-            rows = slice(first, first + CHUNK)
-            slopes = [gelbrich.gradients(points[rows]), dictionary.gradients(points[rows], mean, scale)]
-            flat = (np.concatenate(slopes) * np.sqrt(weights[rows])[:, None]).reshape(len(whole), -1)
-            whole += flat @ flat.T
-        mixed = np.r_[0:low, 2 * low : len(whole)]
-        return cls(whole[low:, low:], whole[np.ix_(mixed, mixed)], dictionary.curvatures(scale))
-
-
-def law_values(raw: Mapping[str, Floats], groups: Indices | None, grams: Grams | None) -> Floats:
+def law_values(raw: Mapping[str, Floats], groups: Indices | None = None) -> Floats:
     """Return jackknife values whose mean estimates W_2^2 of two laws.
 
-    Gelbrich's distance, from means and covariances, and to leading order in the difference of the laws what the test
-    functions beyond degree 2 add to it, where there are any and replicates enough: the largest 2 u . m - u' G u over
-    all functions, less that over degree 2.
+    Gelbrich's distance, from means and covariances, and to leading order what the test functions beyond degree 2 add to
+    it, where there are any and replicates enough: the largest 2 u . m - u' G u over all functions, less that over
+    degree 2, with G_ij = int grad g_i . grad g_j d rho^t and without what the moments explain of m.
 
     Parameters
     ----------
     raw : mapping
-        As `gelbrich.differences_of`, with "moment" (R, k): `gelbrich.expected_moments` of rho^t; perhaps "test".
-    groups : (R,) array of int or None
+        As `gelbrich.differences_of`, with "moment" (R, k): `gelbrich.expected_moments` of rho^t; perhaps "test" and
+        "copy", coordinates of some samples of rho^t.
+    groups : (R,) array of int, optional
         What replicates share.
-    grams : Grams or None
     """
     values, known = gelbrich.differences_of(raw), raw["moment"][0]
     low = values.shape[1]
-    if grams is None or "test" not in raw or len(values) < PER_FUNCTION * (len(grams.mixed) + 1):
+    count = raw["test"].shape[1] if "test" in raw else 0
+    if len(values) < PER_FUNCTION * (count + 1) or not count or not values.any():
         return gelbrich.jackknife(values, lambda mean: gelbrich.from_moments(mean, known), groups)
     tests = gelbrich.differences_of(raw, "test")[:, low:]
-    inner, outer = (np.linalg.pinv(gram, rcond=1e-10) for gram in (grams.mixed[:low, :low], grams.mixed))
+    mixed = np.r_[0:low, 2 * low : low + count]
+    grams = _grams(raw, with_moments=True)[:, mixed[:, None], mixed]
+    tests = tests - _curved(raw, values.mean(axis=0), grams.mean(axis=0))
 
     def distance(mean: Floats) -> Floats:
-        plain = mean[..., :low]
-        more = np.einsum("...i,ij,...j", mean, outer, mean) - np.einsum("...i,ij,...j", plain, inner, plain)
+        moments, plain = mean[..., :count], mean[..., :low]
+        gram = mean[..., count:].reshape(*mean.shape[:-1], count, count)
+        more = _gain(moments, gram) - _gain(plain, gram[..., :low, :low])
         return np.asarray(gelbrich.from_moments(plain, known) + more)
 
-    return gelbrich.jackknife(np.concatenate([values, tests], axis=1), distance, groups)
+    columns = np.concatenate([values, tests, grams.reshape(len(values), -1)], axis=1)
+    return gelbrich.jackknife(columns, distance, groups)
 
 
-def law_ends(raw: Mapping[str, Floats], grams: Grams, dimension: int) -> tuple[End | None, End]:
+def _curved(raw: Mapping[str, Floats], change: Floats, gram: Floats) -> Floats:
+    """Return the means of the further test functions that the change of the moments explains beyond its first order.
+
+    rho^t moved by the affine map of Gelbrich's distance has the new moments: between Gaussians nothing else is left.
+    """
+    low, (mean, covariance) = len(change), gelbrich.unpacked(raw["moment"][0])
+    samples = raw["copy"].reshape(-1, len(mean))
+    scale = dictionary.scale_of(covariance)
+    moved = gelbrich.transported(samples, change, raw["moment"][0])
+    found = dictionary.means(moved, mean, scale) - dictionary.means(samples, mean, scale)
+    return np.asarray(found[low:] - gram[low:, :low] @ (np.linalg.pinv(gram[:low, :low], rcond=1e-10) @ change))
+
+
+def _gain(moments: Floats, gram: Floats) -> Floats:
+    """Return the largest 2 u . m - u' G u over u."""
+    return np.asarray(np.einsum("...i,...ij,...j", moments, np.linalg.pinv(gram, rcond=1e-10, hermitian=True), moments))
+
+
+def _grams(raw: Mapping[str, Floats], with_moments: bool = False) -> Floats:
+    """Return, for each replicate, grad g_i . grad g_j averaged over its samples of rho^t, (R, F, F).
+
+    Of expectation int grad g_i . grad g_j d rho^t, g the functions of the dictionary, behind those of
+    `gelbrich.moments` where they are asked for.
+    """
+    mean, covariance = gelbrich.unpacked(raw["moment"][0])
+    samples = raw["copy"].reshape(len(raw["copy"]), -1, len(mean))
+    flat = samples.reshape(-1, len(mean))
+    slopes = dictionary.gradients(flat, mean, dictionary.scale_of(covariance))
+    if with_moments:
+        slopes = np.concatenate([gelbrich.gradients(flat), slopes])
+    rows = (
+        slopes.reshape(len(slopes), *samples.shape[:2], -1).transpose(1, 0, 2, 3).reshape(len(samples), len(slopes), -1)
+    )
+    return np.asarray(rows @ rows.transpose(0, 2, 1) / samples.shape[1])
+
+
+def law_ends(raw: Mapping[str, Floats]) -> tuple[End | None, End]:
     """Return the two ends from what `mfstudy.observables.marginal` has stored, by role.
 
     Below, the larger of Gelbrich's distance and the dual bound.
     """
-    pairs = (raw[role].reshape(len(raw[role]), -1, dimension) for role in ("particle", "copy"))
+    mean, covariance = gelbrich.unpacked(raw["moment"][0])
+    pairs = (raw[role].reshape(len(raw[role]), -1, len(mean)) for role in ("particle", "copy"))
     above = upper_end(raw["coupled"][:, 0], *pairs)
     if not raw["test"].any():
         return End(0.0, 0.0), above
-    plain = _end(law_values({role: values for role, values in raw.items() if role != "test"}, None, None))
-    dual = lower_end(gelbrich.differences_of(raw, "test"), grams.tests, grams.curvatures)
+    plain = _end(law_values({role: values for role, values in raw.items() if role != "test"}))
+    curvatures = dictionary.curvatures(dictionary.scale_of(covariance))
+    dual = lower_end(gelbrich.differences_of(raw, "test"), _grams(raw), curvatures)
     return (plain if dual is None or not plain.value < dual.value else dual), above
 
 
@@ -128,7 +135,7 @@ def _end(values: Floats) -> End:
     return End(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0)
 
 
-def lower_end(differences: Floats, gram: Floats, curvatures: Floats) -> End | None:
+def lower_end(differences: Floats, grams: Floats, curvatures: Floats) -> End | None:
     """Return a lower end, None where the replicates are too few.
 
     Parameters
@@ -136,31 +143,31 @@ def lower_end(differences: Floats, gram: Floats, curvatures: Floats) -> End | No
     differences : (R, F) array
         For each replicate, means of the test functions over particles less those over coupled samples of rho^t; of
         expectation E g(z) - int g d rho.
-    gram : (F, F) array
-        int grad g_i . grad g_j d rho.
+    grams : (R, F, F) array
+        Of expectation int grad g_i . grad g_j d rho.
     curvatures : (F,) array
         Bounds of the operator norms of their Hessians.
     """
-    if len(differences) < PER_FUNCTION * (len(gram) + 1):
+    if len(differences) < PER_FUNCTION * (len(curvatures) + 1):
         return None
-    halves = differences[::2], differences[1::2]
-    sides = [_evaluated(_chosen(a, gram, curvatures), b, gram, curvatures) for a, b in (halves, halves[::-1])]
+    halves = [(differences[side::2], grams[side::2]) for side in (0, 1)]
+    sides = [_evaluated(_chosen(*a, curvatures), *b, curvatures) for a, b in (halves, halves[::-1])]
     return End(sum(s.value for s in sides) / 2, math.hypot(*(s.standard_error for s in sides)) / 2)
 
 
-def _chosen(differences: Floats, gram: Floats, curvatures: Floats) -> Floats:
+def _chosen(differences: Floats, grams: Floats, curvatures: Floats) -> Floats:
     """Return the coefficients of the largest expected end, given how well the mean is known."""
-    noise = np.cov(differences.T).reshape(gram.shape) / len(differences)
+    gram = grams.mean(axis=0) + np.cov(differences.T).reshape(grams.shape[1:]) / len(differences)
     mean = differences.mean(axis=0)
-    chosen: Floats = np.linalg.lstsq(gram + noise, mean, rcond=1e-12)[0]
-    gain, loss, bend = chosen @ mean, chosen @ (gram + noise) @ chosen, np.abs(chosen) @ curvatures
+    chosen: Floats = np.linalg.lstsq(gram, mean, rcond=1e-12)[0]
+    gain, loss, bend = chosen @ mean, chosen @ gram @ chosen, np.abs(chosen) @ curvatures
     scales = np.linspace(0.0, 0.99 / max(float(bend), 0.99), 200)
     return np.asarray(chosen * scales[np.argmax(2 * scales * gain - scales**2 * loss / (1 - scales * bend))])
 
 
-def _evaluated(chosen: Floats, differences: Floats, gram: Floats, curvatures: Floats) -> End:
-    values = 2 * differences @ chosen - chosen @ gram @ chosen / (1 - np.abs(chosen) @ curvatures)
-    return _end(values)
+def _evaluated(chosen: Floats, differences: Floats, grams: Floats, curvatures: Floats) -> End:
+    slopes = np.einsum("i,rij,j->r", chosen, grams, chosen)
+    return _end(2 * differences @ chosen - slopes / (1 - np.abs(chosen) @ curvatures))
 
 
 def upper_end(coupled: Floats, particles: Floats, copies: Floats) -> End:

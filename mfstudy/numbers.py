@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfstudy.ensemble import Floats
-from mfstudy.marginals import End, Grams, law_ends, law_values, pool_correlation, pool_effect
+from mfstudy.marginals import End, law_ends, law_values, pool_correlation, pool_effect
 from mfstudy.observables import Status
 from mfstudy.quantities import Quantity, quantities
 from mfstudy.store import DamagedError, Store
@@ -52,7 +51,6 @@ class Numbers:
     def __init__(self, store: Store | str | Path) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
         self._attributes = self.store.attributes
-        self._known_grams: dict[int, Grams | None] = {}
         self._known_ends: dict[tuple[str, int], list[tuple[End | None, End | None]]] = {}
 
     @property
@@ -136,22 +134,12 @@ class Numbers:
     def _reduced(self, quantity: Quantity, time: int) -> Floats:
         """Return the jackknife values of each size, over its pools where replicates share some."""
         found = np.full(self._cube.shape[:2], np.nan)
-        grams = self._grams(time) if "test" in quantity.raw else None
         for row, (kept, raw) in zip(found, self._raw(quantity, time), strict=True):
             if kept.any():
                 groups = np.flatnonzero(kept) % quantity.pools if quantity.pools else None
-                values = law_values(raw, groups, grams)
+                values = law_values(raw, groups)
                 row[np.flatnonzero(kept)[: len(values)]] = values
         return found
-
-    def _grams(self, time: int) -> Grams | None:
-        """Return the Gram matrices of test functions under rho^t, None where its nodes are not stored."""
-        time %= len(self.times)
-        if time not in self._known_grams:
-            shared = self.store.shared() or {}
-            known = Grams.of(shared["points"][time], shared["weights"]) if "points" in shared else None
-            self._known_grams[time] = known
-        return self._known_grams[time]
 
     def _raw(self, quantity: Quantity, time: int) -> Iterator[tuple[NDArray[np.bool_], dict[str, Floats]]]:
         """Yield, for each size, which replicates are there, and what a quantity is computed from: role -> (R, k)."""
@@ -173,12 +161,9 @@ class Numbers:
 
     def _law_ends(self, quantity: Quantity, time: int) -> list[tuple[End | None, End | None]]:
         """Return the ends of what is computed from all replicates."""
-        grams = self._grams(time) if "coupled" in quantity.raw else None
-        if grams is None:
+        if "coupled" not in quantity.raw:
             return [(None, None)] * len(self.sizes)
-        dimension = round(math.sqrt(2 * len(quantity.raw["difference"]) + 2.25) - 1.5)
-        found = self._raw(quantity, time)
-        return [law_ends(raw, grams, dimension) if kept.any() else (None, None) for kept, raw in found]
+        return [law_ends(raw) if kept.any() else (None, None) for kept, raw in self._raw(quantity, time)]
 
     def _mean_ends(self, quantity: Quantity, row: int, time: int) -> tuple[End | None, End | None]:
         """Return the means over replicates of their own ends."""
