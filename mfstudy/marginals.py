@@ -108,9 +108,7 @@ def _grams(raw: Mapping[str, Floats], with_moments: bool = False) -> Floats:
     slopes = dictionary.gradients(flat, mean, dictionary.scale_of(covariance))
     if with_moments:
         slopes = np.concatenate([gelbrich.gradients(flat), slopes])
-    rows = (
-        slopes.reshape(len(slopes), *samples.shape[:2], -1).transpose(1, 0, 2, 3).reshape(len(samples), len(slopes), -1)
-    )
+    rows = slopes.reshape(len(slopes), len(samples), -1).transpose(1, 0, 2)
     return np.asarray(rows @ rows.transpose(0, 2, 1) / samples.shape[1])
 
 

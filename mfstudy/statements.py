@@ -17,6 +17,9 @@ from mfstudy.wording import cite
 FAR = 0.25
 
 
+Rating = Literal["sharp", "far from sharp", "faster", "slower", "zero"]
+
+
 @dataclass(frozen=True)
 class Statement:
     """A theorem's rate beside the measured one; its constant is not explicit, so that no sweep can refute it.
@@ -38,7 +41,7 @@ class Statement:
 
     theorem: str
     rate: str
-    verdict: Literal["sharp", "far from sharp", "faster", "slower", "zero"]
+    verdict: Rating
     text: str
     constant: float
     constant_error: float
@@ -58,6 +61,7 @@ def statement(law: RateLaw, fit: Fit) -> Statement | None:
     most = int(np.argmax(needed))
     constant, error = float(needed[most]), float(needed[most] * fit.standard_error[most] / fit.mean[most])
     measured = cite(fit.effective_exponent, fit.effective_exponent_interval)
+    verdict: Rating
     if low <= stated <= high:
         verdict, how = "sharp", "is attained within the error"
     elif stated < low:
@@ -70,7 +74,7 @@ def statement(law: RateLaw, fit: Fit) -> Statement | None:
         f"{law.source}: {law.formula}, over these sizes like N^{stated:.2f}, {how} (measured: {measured}); it needs"
         f" C >= {constant:.2g} ± {error:.1g} there."
     )
-    return Statement(law.source, law.formula, verdict, text, constant, error)  # type: ignore[arg-type]
+    return Statement(law.source, law.formula, verdict, text, constant, error)
 
 
 def between(sizes: Sequence[int], ends: Sequence[tuple[End | None, End | None]]) -> str:

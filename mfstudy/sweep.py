@@ -248,14 +248,14 @@ def _all(store: Store, tasks: list[Task], state: Progress, report: Report, solve
     path, identity = str(store.path.absolute()), store.attributes["identity"]
     if not _ready(partial(solve, partial(solve_task, path, identity)), store, state, report):
         return
-    points = sorted({task.point for task in tasks})
+    points, short = sorted({task.point for task in tasks}), set()
     if lacking := store.lacking_pools(points):
         state.preparing, state.prepared = "pools of copies", (0, len(lacking))
         report(state)
         execute([_Job(f"{p.id}, pool {i}", 0.0, partial(pool_task, path, identity, p, i)) for p, i in lacking])
         state.preparing = ""
         report(state)
-    short = {point for point, _ in store.lacking_pools(points)}
+        short = {point for point, _ in store.lacking_pools(points)}
     execute(
         [
             _Job(_name(task), task.seconds, partial(run_task, path, identity, task.blocks))

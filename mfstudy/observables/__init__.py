@@ -29,6 +29,29 @@ class Status(IntEnum):
     REFUSED = 5  # would have exceeded the memory budget
 
 
+Role = Literal[
+    "estimate",
+    "lower",
+    "upper",
+    "standard_error",
+    "certificate",
+    "count",
+    "check",
+    "status",
+    "pool",
+    "difference",
+    "control",
+    "moment",
+    "test",
+    "total",
+    "pool_control",
+    "coupled",
+    "particle",
+    "copy",
+]
+"""How results read a stored number, see `Field`."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One stored number of an observable.
@@ -61,26 +84,7 @@ class Field:
 
     name: str
     quantity: str
-    role: Literal[
-        "estimate",
-        "lower",
-        "upper",
-        "standard_error",
-        "certificate",
-        "count",
-        "check",
-        "status",
-        "pool",
-        "difference",
-        "control",
-        "moment",
-        "test",
-        "total",
-        "pool_control",
-        "coupled",
-        "particle",
-        "copy",
-    ]
+    role: Role
     definition: str
     unit: str = "dimensionless"
     scale: Literal["linear", "log10"] = "linear"

@@ -11,7 +11,7 @@ from mfstudy import dictionary, gelbrich
 from mfstudy.ensemble import Floats, Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot
-from mfstudy.observables import FORCES, Field, View
+from mfstudy.observables import FORCES, Field, Role, View
 from mfstudy.observables._named import Named
 from mfstudy.rates import MARGINAL, natalini_paul
 from mfstudy.systems import Budget
@@ -51,8 +51,8 @@ class Marginal(Named):
         """Return what the distance and its ends are computed from."""
         low, tests = gelbrich.names(phase.dimension), dictionary.names(phase.dimension)
 
-        def fields(role: str, pairs: list[tuple[str, str]], formula: str) -> list[Field]:
-            return [Field(f"{role}_{key}", QUANTITY, role, formula.format(g)) for key, g in pairs]  # type: ignore[arg-type]
+        def fields(role: Role, pairs: list[tuple[str, str]], formula: str) -> list[Field]:
+            return [Field(f"{role}_{key}", QUANTITY, role, formula.format(g)) for key, g in pairs]
 
         pairs = [
             (f"{i}_{axis + 1}", f"coordinate {axis + 1} of number {i}")
