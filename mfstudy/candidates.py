@@ -10,7 +10,8 @@ from scipy import special
 
 from mfstudy.ensemble import Floats
 from mfstudy.means import Means, half_width
-from mfstudy.rates import RateLaw, least_squares
+from mfstudy.rates import RateLaw
+from mfstudy.regression import least_squares
 from mfstudy.wording import Interval, cite
 
 PLAUSIBLE = 0.05  # AICc weight above which a law takes part in the verdict

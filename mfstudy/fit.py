@@ -106,6 +106,7 @@ def fit_rate(
     moment: float | None = None,
     p: float = 2,
     bounded: bool = True,
+    regular: bool | None = None,
 ) -> Fit:
     """Fit the rate at which the mean of the replicates falls with the size.
 
@@ -133,7 +134,10 @@ def fit_rate(
     p : float
         Power of the distance: the values are W_p^p.
     bounded : bool
-        Whether the support of the law that is sampled is bounded, which the sharp laws of the literature presuppose.
+        Whether the support of the law that is sampled is bounded.
+    regular : bool, optional
+        Whether that law has a density bounded from 0 on a bounded connected support, which the sharp laws of the
+        literature presuppose; by default as `bounded`.
 
     Returns
     -------
@@ -149,7 +153,7 @@ def fit_rate(
     known = None if covariance is None else _covariance(covariance, len(grid))
     if covariance is not None and groups is not None:
         raise ValueError("groups: has no use where covariance is given, allowed is one of the two")
-    candidates = candidate_laws(laws, dim, moment, p, bounded)
+    candidates = candidate_laws(laws, dim, moment, p, bounded, regular)
     present = ~np.isnan(table)
     if known is None:
         independent = [len(np.unique(label[here])) for label, here in zip(labels, present, strict=True)]

@@ -1,4 +1,4 @@
-"""Candidate rate laws, C N^a (log N)^b with or without a second term: free, of the literature; their least squares."""
+"""Candidate rate laws, C N^a (log N)^b with or without a second term: free, and those of the literature."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import numpy as np
 
 from mfstudy.ensemble import Floats
 
+#: All of log N scales contribute the same, and those at both ends something else.
+_SCALES = (
+    "Fournier and Guillin, PTRF 162 (2015), Theorem 1, attained at p = D/2 by self-similar measures of dimension 2p"
+)
 _PINNED = (
     "bobkov-ledoux",
     "ajtai-komlos-tusnady",
@@ -17,6 +21,7 @@ _PINNED = (
     "matching",
     "matching-boundary",
     "fournier-guillin",
+    "fournier-guillin-constant",
 )
 #: 1/N, the order of the synchronous coupling of particles with Lipschitz forces, with and without its next term.
 _COUPLING = "Sznitman, Topics in propagation of chaos (1991), Theorem 1.4"
@@ -29,8 +34,6 @@ _SQUARED = (("bias-squared", None), ("bias-squared-correction", (1.0, 0.0)))
 #: Names of the candidates for couplings, and for squared distances of laws.
 COUPLING = ("power", "power-log", "sznitman", "sznitman-correction")
 MARGINAL = (*COUPLING, "bias-squared", "bias-squared-correction")
-_STEEPEST = 10.0  # largest power of N: what data that say nothing drift to stays a number
-_RIDGE = 1e-13  # on columns of unit length: parallel ones share their coefficient and stay finite
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ _FREE_UNBOUNDED = (
 
 
 def default_laws(
-    dim: int | None = None, moment: float | None = None, p: float = 2, bounded: bool = True
+    dim: int | None = None, moment: float | None = None, p: float = 2, bounded: bool = True, regular: bool | None = None
 ) -> tuple[RateLaw, ...]:
     """Return the candidates of a fit: the free laws, and those of the literature where dim is given.
 
@@ -147,8 +150,10 @@ def default_laws(
     p : float
         Power of the distance; the laws are for E W_p^p.
     bounded : bool
-        Whether the support is bounded. Where it is not, the sharp laws are left out, because they are theorems for
-        densities bounded from 0 on their support, and further powers of the logarithm come in.
+        Whether the support is bounded. Where it is not, further powers of the logarithm come in.
+    regular : bool, optional
+        Whether the law has a density bounded from 0 on a bounded connected support, the premise of the sharp laws,
+        which are left out otherwise; by default as `bounded`.
 
     Returns
     -------
@@ -160,13 +165,15 @@ def default_laws(
     ValueError
         If dim, moment or p is outside its range.
     """
-    return _without_twins(_named_laws(dim, moment, p, bounded))
+    return _without_twins(_named_laws(dim, moment, p, bounded, regular))
 
 
-def reference_slopes(dim: int, moment: float | None = None, p: float = 2, bounded: bool = True) -> tuple[RateLaw, ...]:
+def reference_slopes(
+    dim: int, moment: float | None = None, p: float = 2, bounded: bool = True, regular: bool | None = None
+) -> tuple[RateLaw, ...]:
     """Return the pinned laws of one term, the slopes of a figure; arguments and errors as in `default_laws`."""
     return tuple(
-        law for law in default_laws(dim, moment, p, bounded) if law.exponent is not None and law.second is None
+        law for law in default_laws(dim, moment, p, bounded, regular) if law.exponent is not None and law.second is None
     )
 
 
@@ -176,6 +183,7 @@ def candidate_laws(
     moment: float | None = None,
     p: float = 2,
     bounded: bool = True,
+    regular: bool | None = None,
 ) -> tuple[RateLaw, ...]:
     """Return the candidates of a fit: those asked for by name, in that order, else `default_laws`.
 
@@ -185,11 +193,11 @@ def candidate_laws(
         As `law_by_name`, or if the list of names is empty.
     """
     if laws is None:
-        return default_laws(dim, moment, p, bounded)
+        return default_laws(dim, moment, p, bounded, regular)
     chosen = [laws] if isinstance(laws, str) else list(dict.fromkeys(laws))
     if not chosen:
         raise ValueError("laws: an empty list, allowed is at least one name, or None for the default set")
-    return tuple(law_by_name(name, dim, moment, p, bounded) for name in chosen)
+    return tuple(law_by_name(name, dim, moment, p, bounded, regular) for name in chosen)
 
 
 def natalini_paul(dimension: int, statement: str = "Theorem 2.1") -> RateLaw:
@@ -205,7 +213,12 @@ def natalini_paul(dimension: int, statement: str = "Theorem 2.1") -> RateLaw:
 
 
 def law_by_name(
-    name: str, dim: int | None = None, moment: float | None = None, p: float = 2, bounded: bool = True
+    name: str,
+    dim: int | None = None,
+    moment: float | None = None,
+    p: float = 2,
+    bounded: bool = True,
+    regular: bool | None = None,
 ) -> RateLaw:
     """Return the law that a user asked for by name; dim, moment, p and bounded as in `default_laws`.
 
@@ -216,7 +229,9 @@ def law_by_name(
     """
     coupling = (RateLaw(word, 0.0, -1.0, _COUPLING, second=second) for word, second in _SZNITMAN)
     squared = (RateLaw(word, 0.0, -2.0, _BIAS, second=second) for word, second in _SQUARED)
-    known = {law.name: law for law in (*_named_laws(dim, moment, p, bounded), *_FREE_UNBOUNDED, *coupling, *squared)}
+    known = {
+        law.name: law for law in (*_named_laws(dim, moment, p, bounded, regular), *_FREE_UNBOUNDED, *coupling, *squared)
+    }
     if name in known:
         return known[name]
     allowed = ", ".join(known)
@@ -227,93 +242,21 @@ def law_by_name(
     raise ValueError(f"laws: no law {name!r}, nearest is {nearest!r}, allowed: {allowed}")
 
 
-def least_squares(
-    law: RateLaw, sizes: Floats, means: Floats, white: Floats, start: float | None = None, steps: int = 100
-) -> tuple[Floats, Floats]:
-    """Fit a law to many vectors of means at once by generalised least squares on the raw scale.
-
-    Minimises |white (mean - C shape)|^2. C and C c are linear and eliminated; a free exponent is found by
-    Gauss-Newton on what is left (variable projection: Kaufman, BIT 15 (1975) 49-57), all rows together, with
-    a step cut to a quarter where it does not lower the sum of squares.
-
-    Parameters
-    ----------
-    law : RateLaw
-    sizes : (n,) array
-    means : (rows, n) array
-    white : (n, n) array
-        Whitening matrix: white @ covariance of the means @ white.T is the identity.
-    start : float, optional
-        Exponent that a free law starts from; None = the log-log line of the average row.
-    steps : int
-        Most Gauss-Newton steps. From the estimate of the unresampled means a few are enough.
-
-    Returns
-    -------
-    coefficients : (1 or 2, rows) array
-        C, and C c where the law has a second term, in the unit of the means.
-    exponents : (rows,) array
-        Dimensionless.
-    """
-    target = means @ white.T
-    if law.exponent is not None:
-        columns = np.stack(law.columns(sizes))[:, None] @ white.T  # the same for every row
-        return _regress(columns, target), np.full(len(means), law.exponent)
-    exponents = np.full(len(means), _slope(law, sizes, means) if start is None else start)
-    coefficients, squares, step = _eliminate(law, sizes, exponents, target, white)
-    for _ in range(steps):
-        moved = np.clip(exponents + step, -_STEEPEST, _STEEPEST)
-        trial = _eliminate(law, sizes, moved, target, white)
-        better = trial[1] <= squares * (1 + 1e-9)  # slack: rounding must not stop the last digits
-        exponents = np.where(better, moved, exponents)
-        coefficients = np.where(better, trial[0], coefficients)
-        squares, step = np.where(better, trial[1], squares), np.where(better, trial[2], step / 4)
-        if np.abs(step).max() < 1e-12:
-            break
-    return coefficients, exponents
-
-
-def _slope(law: RateLaw, sizes: Floats, means: Floats) -> float:
-    """Slope of the log-log line through the average row, freed from the law's own logarithm."""
-    return float(np.polyfit(np.log(sizes), np.log(means.mean(axis=0) / law.shape(sizes, 0.0)), 1)[0])
-
-
-def _eliminate(
-    law: RateLaw, sizes: Floats, exponents: Floats, target: Floats, white: Floats
-) -> tuple[Floats, Floats, Floats]:
-    """Return the best linear coefficients at these exponents, the sums of squares, and the exponents' next step.
-
-    A step is at most 1, so that no row runs away.
-    """
-    columns = np.stack(law.columns(sizes, exponents[:, None]))
-    coefficients = _regress(columns @ white.T, target)
-    model = (coefficients[..., None] * columns).sum(axis=0)
-    squares = ((target - model @ white.T) ** 2).sum(axis=1)
-    # Centred logs of N make the derivative by the exponent nearly orthogonal to the columns.
-    slope = model * (np.log(sizes) - np.log(sizes).mean())
-    step = _regress(np.concatenate([columns, slope[None]]) @ white.T, target)[-1]
-    return coefficients, squares, np.clip(step, -1.0, 1.0)
-
-
-def _regress(columns: Floats, target: Floats) -> Floats:
-    """Coefficients (m, rows) of the columns (m, rows or 1, n) in the least squares of each row of the target."""
-    norms = np.sqrt((columns**2).sum(axis=2))
-    norms = np.where(norms > 0, norms, 1.0)
-    unit = (columns / norms[..., None]).transpose(1, 0, 2)
-    gram = unit @ unit.transpose(0, 2, 1) + _RIDGE * np.eye(len(columns))
-    return np.asarray(np.linalg.solve(gram, unit @ target[..., None])[..., 0].T / norms)
-
-
-def _named_laws(dim: int | None, moment: float | None, p: float, bounded: bool) -> list[RateLaw]:
+def _named_laws(dim: int | None, moment: float | None, p: float, bounded: bool, regular: bool | None) -> list[RateLaw]:
     """Every law that is stated at these arguments, twins of the same shape included, sharp laws first."""
     _check(dim, moment, p)
     laws = [*_FREE, *(() if bounded else _FREE_UNBOUNDED)]
     if dim is None:
         return laws
-    if bounded and (moment is None or np.isinf(moment)):
+    sharp = bounded if regular is None else regular
+    if sharp and (moment is None or np.isinf(moment)):
         laws += [_sharp(dim, p), *_second_order(dim, p)]
     bound = _fournier_guillin(dim, moment, p)
-    return laws if bound is None else [*laws, bound]
+    if bound is not None:
+        laws.append(bound)
+    if not sharp and bound is not None and bound.log_power:
+        laws.append(RateLaw("fournier-guillin-constant", 1.0, bound.exponent, _SCALES, second=(0.0, 0.0)))
+    return laws
 
 
 def _check(dim: int | None, moment: float | None, p: float) -> None:

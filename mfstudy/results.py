@@ -192,6 +192,7 @@ class Results(Numbers):
             "moment": law["moment_order"],
             "p": quantity.p,
             "bounded": law["bounded"],
+            "regular": law["regular"],
         }
 
     def slopes(self, quantity: Quantity) -> list[RateLaw]:

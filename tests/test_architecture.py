@@ -15,7 +15,7 @@ ROOT = Path(mfstudy.__file__).parent
 LAYERS = (
     ("ensemble", "checks", "streams"),
     ("forces", "velocities", "external", "kernels", "transport", "rates", "means", "tails", "wording", "gelbrich"),
-    ("laws", "candidates", "dictionary", "marginals"),
+    ("laws", "candidates", "regression", "dictionary", "marginals"),
     ("systems", "theorems", "fit"),
     ("statements",),
     ("integrate", "meanfield"),

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from mfstudy.rates import RateLaw, default_laws, law_by_name, least_squares, reference_slopes
+from mfstudy.rates import RateLaw, default_laws, law_by_name, reference_slopes
+from mfstudy.regression import least_squares
 
 SIZES = np.array([10.0, 30.0, 100.0, 400.0, 1500.0, 6000.0])
 

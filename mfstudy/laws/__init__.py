@@ -109,3 +109,8 @@ class InitialLaw(Protocol):
     def support_dimension(self) -> int:
         """Dimension of the support, <= D."""
         ...
+
+    @property
+    def regular(self) -> bool:
+        """Whether the law has a density bounded from 0 and infinity on a bounded connected support."""
+        ...

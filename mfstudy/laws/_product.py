@@ -256,6 +256,11 @@ class ProductLaw:
         """Dimension of the support: D, every shape has a density."""
         return len(self.mean)
 
+    @property
+    def regular(self) -> bool:
+        """Whether the support is bounded: shapes of bounded support have densities bounded from 0 on it."""
+        return math.isfinite(self.support_radius)
+
 
 def bind(
     key: str,

@@ -250,6 +250,11 @@ class _Mixture:
         """Dimension of the support: D, every box has an inside."""
         return len(self.mean)
 
+    @property
+    def regular(self) -> bool:
+        """Whether there is one box alone: others may be apart."""
+        return len(self.laws) == 1
+
 
 def _moved(factor: Factor | None, mean: tuple[float, ...]) -> Factor | None:
     return None if factor is None else replace(factor, mean=tuple(map(float, mean)))

@@ -212,3 +212,8 @@ class _Graph:
     def support_dimension(self) -> int:
         """Dimension of the support: that of the positions, a graph over them."""
         return self.positions.support_dimension
+
+    @property
+    def regular(self) -> bool:
+        """Whether the law of the positions is; on the graph over them."""
+        return self.positions.regular

@@ -182,3 +182,8 @@ class _Tail:
     def support_dimension(self) -> int:
         """Dimension of the support."""
         return 1
+
+    @property
+    def regular(self) -> bool:
+        """Never: the support is not bounded."""
+        return False

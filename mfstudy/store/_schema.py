@@ -13,7 +13,7 @@ from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Study
 
 FORMAT = "mfstudy"
-SCHEMA = 2
+SCHEMA = 3
 
 
 def block_length(size: int) -> int:
@@ -62,6 +62,7 @@ def root_attributes(study: Study) -> dict[str, Any]:
         "law": {
             "support_dimension": law.support_dimension,
             "bounded": math.isfinite(law.support_radius),
+            "regular": law.regular,
             "moment_order": law.moment_order if math.isfinite(law.moment_order) else None,
         },
     }
