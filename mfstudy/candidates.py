@@ -9,7 +9,8 @@ import numpy as np
 from scipy import special
 
 from mfstudy.ensemble import Floats
-from mfstudy.means import Means, half_width
+from mfstudy.intervals import bca
+from mfstudy.means import Means
 from mfstudy.rates import RateLaw
 from mfstudy.regression import least_squares
 from mfstudy.wording import Interval, cite
@@ -31,38 +32,44 @@ class Candidate:
     exponent_interval: Interval
     fitted: Floats
     chi2: float
+    exponent_systematic: float  # what systematic bounds on the means move it by at most
+    constant_systematic: float
     weight: float = 1.0  # AICc weight among the candidates
 
 
-def fit_law(law: RateLaw, means: Means) -> Candidate:
-    """Fit a law, and its twin with the exponent free, to the means and to every draw of them."""
-    coefficients, powers = _point_and_draws(law, means)
+def fit_law(law: RateLaw, means: Means, systematic: Floats) -> Candidate:
+    """Fit a law, and its twin with the exponent free, to the means, to every draw of them and to shifted ones.
+
+    Parameters
+    ----------
+    law : RateLaw
+    means : Means
+    systematic : (n,) array
+        Bounds on what the means are off, in their unit.
+    """
+    coefficients, exponent = least_squares(law, means.sizes, means.mean[None], means.white)
     # A pinned law is where its twin starts: that of a second-term law may have more than one minimum.
-    twin = (coefficients, powers) if law.exponent is None else _point_and_draws(law.twin, means, law.exponent)
-    constant = float(coefficients[0, 0])
+    start = float(exponent[0])
+    twin = law if law.exponent is None else law.twin
+    _, free = least_squares(twin, means.sizes, means.mean[None], means.white, start)
+    constant, power = float(coefficients[0, 0]), float(free[0])
     c = float(coefficients[1, 0] / constant) if law.second is not None else None
-    fitted = law.shape(means.sizes, float(powers[0]), c or 0.0) * constant
+    fitted = law.shape(means.sizes, start, c or 0.0) * constant
     chi2 = float(np.sum((means.white @ (means.mean - fitted)) ** 2))
-    exponent, width = float(twin[1][0]), half_width(twin[1][1:], means)
-    interval = _constant_interval(law, coefficients[0], means)
-    return Candidate(law, constant, interval, c, exponent, (exponent - width, exponent + width), fitted, chi2)
+    n, step = len(means.sizes), np.sqrt(means.variance)
+    moved = np.concatenate([means.draws, *(means.mean + np.diag(by) for by in (step, -step, systematic, -systematic))])
+    constants = least_squares(law, means.sizes, moved, means.white, start, steps=STEPS)[0][0]
+    exponents = least_squares(twin, means.sizes, moved, means.white, power, steps=STEPS)[1]
 
+    def spread(estimate: float, found: Floats) -> tuple[Interval, float]:
+        """Return the interval from the draws, and the largest systematic shift."""
+        drawn, (up, down, *shifted) = found[: -4 * n], np.split(found[-4 * n :], 4)
+        shift = float(np.abs(np.array(shifted) - estimate).max(axis=0).sum())
+        return bca(estimate, drawn, (up - down) / (2 * step), means), shift
 
-def _point_and_draws(law: RateLaw, means: Means, start: float | None = None) -> tuple[Floats, Floats]:
-    """Linear coefficients and exponents of the means (first entry) and of every draw."""
-    coefficients, exponent = least_squares(law, means.sizes, means.mean[None], means.white, start)
-    drawn = least_squares(law, means.sizes, means.draws, means.white, float(exponent[0]), steps=STEPS)
-    return np.concatenate([coefficients, drawn[0]], axis=1), np.concatenate([exponent, drawn[1]])
-
-
-def _constant_interval(law: RateLaw, constants: Floats, means: Means) -> Interval:
-    """Interval of C, on the log scale unless a draw crosses zero, as a second term makes it do."""
-    if np.any(constants <= 0):
-        half = half_width(constants[1:], means)
-        return float(constants[0] - half), float(constants[0] + half)
-    logs = np.log(constants) if law.exponent is None else constants / constants[0]
-    factor = np.exp(half_width(logs[1:], means))
-    return float(constants[0] / factor), float(constants[0] * factor)
+    interval, constant_shift = spread(constant, constants)
+    exponent_interval, exponent_shift = spread(power, exponents)
+    return Candidate(law, constant, interval, c, power, exponent_interval, fitted, chi2, exponent_shift, constant_shift)
 
 
 def weighted(candidates: Sequence[Candidate], n: int) -> list[Candidate]:
@@ -94,16 +101,19 @@ def _survives(candidate: Candidate, means: Means) -> bool:
     return p_value_of(candidate, means) >= MISFIT
 
 
-def disagree(best: Candidate, plausible: Sequence[Candidate]) -> bool:
-    """Whether the power of the log differs, or a law's power of N is outside the interval of the best.
+def rivals_of(best: Candidate, plausible: Sequence[Candidate]) -> list[Candidate]:
+    """Return the plausible laws that disagree with the best: on the log, or with a power outside its interval.
 
     The best law itself is asked only where it has a second term: the twin of one term is the law "power" or
     "power-log", which stands among the candidates.
     """
-    asked = [each for each in plausible if each is not best or each.law.second is not None]
-    powers = [each.exponent if each.law.exponent is None else each.law.exponent for each in asked]
     low, high = best.exponent_interval
-    return len(log_powers(plausible)) > 1 or any(not low <= power <= high for power in powers)
+
+    def disagrees(each: Candidate) -> bool:
+        power = each.exponent if each.law.exponent is None else each.law.exponent
+        return each.law.log_power != best.law.log_power or not low <= power <= high
+
+    return [each for each in plausible if (each is not best or each.law.second is not None) and disagrees(each)]
 
 
 def log_powers(candidates: Sequence[Candidate]) -> set[float]:
@@ -125,6 +135,13 @@ def p_value_of(candidate: Candidate, means: Means) -> float:
     if np.isinf(means.degrees):
         return float(special.chdtrc(free, candidate.chi2))
     return float(special.fdtrc(free, means.degrees, candidate.chi2 / free))
+
+
+def unexplained(best: Candidate, means: Means, systematic: Floats) -> bool:
+    """Say whether the means are off a law by more than their statistical and systematic errors."""
+    beyond = np.maximum(np.abs(means.mean - best.fitted) - systematic, 0.0)
+    nearest = replace(best, chi2=min(best.chi2, float(np.sum((means.white @ beyond) ** 2))))
+    return p_value_of(nearest, means) < MISFIT
 
 
 def power_of(candidate: Candidate) -> str:

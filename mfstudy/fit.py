@@ -4,38 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mfstudy.candidates import (
-    MISFIT,
-    Candidate,
-    disagree,
     exponents_of,
     fit_law,
     log_powers,
     p_value_of,
-    pinned_power,
     plausible_among,
-    power_of,
+    rivals_of,
+    unexplained,
     weighted,
 )
+from mfstudy.decisive import largest_size, replicates_factor
 from mfstudy.ensemble import Floats
-from mfstudy.means import Means, effective_exponent_of, known_means, resampled_means
+from mfstudy.exponents import effective_exponent
+from mfstudy.findings import sentences
+from mfstudy.intervals import means_intervals
+from mfstudy.means import Means, known_means, resampled_means, resampled_medians
 from mfstudy.rates import RateLaw, candidate_laws
+from mfstudy.samples import covariance_of, labels_of, systematic_of, table_of
 from mfstudy.tails import infinite_variance
-from mfstudy.wording import Interval, cite, sweep_range
+from mfstudy.wording import Interval, sweep_range
 
 Verdict = Literal["rate", "undecided", "zero", "not-measurable"]
 
 NOISE = 1.0  # standard error over mean from which linearised errors mean nothing
+DOMINATED = 0.5  # systematic bound over mean above which a size takes no part
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
     """What replicates say about a rate; exponents are powers of N, intervals are (low, high) at 95 %.
+
+    Intervals are statistical. What systematic terms may add stands apart, in `..._systematic`: by how much a number
+    moves at most, either way, if every mean is off by its bound.
 
     Parameters
     ----------
@@ -47,19 +53,28 @@ class Fit:
     text : str
         A few sentences to cite.
     sizes, mean, standard_error : (n,) arrays
-        The sizes that are used, means over replicates, and their errors by the fitted variance function.
+        The sizes that are used, means over replicates (medians where `estimator` says so), and their errors by the
+        fitted variance function.
     replicates : (n,) array of int
         Replicates that are present.
-    effective_exponent, effective_exponent_interval : float and pair, or None
+    systematic : (n,) array or None
+        Bounds on what the means are off, in their unit.
+    mean_interval : (n, 2) array or None
+        Of each mean; of a median by order statistics.
+    effective_exponent, effective_exponent_interval, effective_exponent_systematic : float, pair, float or None
         Slope of the weighted projection of log E on log N over the sweep.
+    neighbours : (n - 1, 2) array or None
+        Effective exponent between neighbouring sizes, and its standard error.
+    without_largest, without_largest_interval : float and pair, or None
+        Effective exponent without the largest size, from 4 sizes on.
     law : str or None
         The candidate of the largest AICc weight.
-    exponent, exponent_interval : float and pair, or None
+    exponent, exponent_interval, exponent_systematic : float, pair, float or None
         Power of N with the law's other terms; for a pinned law those of the same law with the exponent free. The
         interval is the union over the plausible laws when undecided, with the powers that those of two terms pin.
     log_power : float or None
         Power of log N in the law, None where the plausible laws disagree on it or none describes the means.
-    constant, constant_interval : float and pair, or None
+    constant, constant_interval, constant_systematic : float, pair, float or None
         Constant C of the law, in the unit of the values.
     second_constant : float or None
         c of a law with a second term, dimensionless.
@@ -69,8 +84,12 @@ class Fit:
         Of the chi^2 of the law: small where it does not describe the means.
     fitted, residuals : (n,) arrays or None
         The law at the sizes, and (mean - fitted) / standard_error.
+    decisive_replicates, decisive_size : float or None
+        How many replicates at every size, or which largest N, would decide between the plausible laws with 90 %.
+    draws : (resamples, n) array or None
+        Means of the resampled replicates.
     estimator : str
-        "mean": over replicates.
+        "mean" or "median" over replicates.
     """
 
     verdict: Verdict
@@ -79,20 +98,31 @@ class Fit:
     mean: Floats
     standard_error: Floats
     replicates: NDArray[np.int64]
+    systematic: Floats | None = None
+    mean_interval: Floats | None = None
     effective_exponent: float | None = None
     effective_exponent_interval: Interval | None = None
+    effective_exponent_systematic: float | None = None
+    neighbours: Floats | None = None
+    without_largest: float | None = None
+    without_largest_interval: Interval | None = None
     law: str | None = None
     exponent: float | None = None
     exponent_interval: Interval | None = None
+    exponent_systematic: float | None = None
     log_power: float | None = None
     constant: float | None = None
     constant_interval: Interval | None = None
+    constant_systematic: float | None = None
     second_constant: float | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     p_value: float | None = None
     fitted: Floats | None = None
     residuals: Floats | None = None
-    estimator: str = "mean"
+    decisive_replicates: float | None = None
+    decisive_size: float | None = None
+    draws: Floats | None = field(default=None, repr=False)
+    estimator: Literal["mean", "median"] = "mean"
 
 
 def fit_rate(
@@ -102,6 +132,7 @@ def fit_rate(
     laws: Iterable[str] | None = None,
     covariance: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    systematic: ArrayLike | None = None,
     dim: int | None = None,
     moment: float | None = None,
     p: float = 2,
@@ -111,8 +142,9 @@ def fit_rate(
     """Fit the rate at which the mean of the replicates falls with the size.
 
     Generalised least squares on the raw scale, with weights from a variance function fitted over the sizes (a
-    sample variance of the size itself costs coverage), intervals by a bootstrap over replicates with Student
-    quantiles, AICc weights over the candidate laws (Burnham and Anderson 2002).
+    sample variance of the size itself costs coverage), BCa intervals by a bootstrap of the whole fit over replicates
+    with Student quantiles, AICc weights over the candidate laws (Burnham and Anderson 2002). Where the variance of
+    the replicates is not finite, medians take the place of means.
 
     Parameters
     ----------
@@ -127,6 +159,9 @@ def fit_rate(
     groups : (replicates,) or (n, replicates) array, optional
         Replicates of the same label share something (a pool, a block), also across sizes, and are resampled
         together.
+    systematic : (n,) array, optional
+        Bounds on what the means are off (of the transport, the reference, the time step), in the unit of the values.
+        They are kept apart from the statistical errors; a size at which one exceeds half the mean is left out.
     dim : int, optional
         Dimension of the support; adds the pinned laws of the literature.
     moment : float, optional
@@ -148,9 +183,10 @@ def fit_rate(
     ValueError
         If an argument has the wrong shape or range, or a law is unknown.
     """
-    grid, table = _table(sizes, values)
-    labels = _labels(groups, table.shape)
-    known = None if covariance is None else _covariance(covariance, len(grid))
+    grid, table = table_of(sizes, values)
+    labels = labels_of(groups, table.shape)
+    known = None if covariance is None else covariance_of(covariance, len(grid))
+    off = systematic_of(systematic, len(grid))
     if covariance is not None and groups is not None:
         raise ValueError("groups: has no use where covariance is given, allowed is one of the two")
     candidates = candidate_laws(laws, dim, moment, p, bounded, regular)
@@ -159,119 +195,95 @@ def fit_rate(
         independent = [len(np.unique(label[here])) for label, here in zip(labels, present, strict=True)]
     else:
         independent = [2 * int(here.any()) for here in present]
-    usable = np.array(independent) >= 2
-    nothing = _no_rate(grid, table, usable, moment, p, known is None)
+    mean = _raw_means(table, present)
+    enough = np.array(independent) >= 2
+    usable = enough & ~(off > DOMINATED * mean)
+    nothing = _nothing(grid, table, mean, enough, usable, known is None)
     if nothing is not None:
         return nothing
-    count = present[usable].sum(axis=1)
-    if known is None:
-        means = resampled_means(grid[usable], table[usable], labels[usable])
+    heavy = None if known is not None else infinite_variance(table[usable], mean[usable], moment, p)
+    if heavy is not None and groups is not None:
+        return _not_measurable(f"{heavy}, nor its median where replicates share something", grid, mean, present)
+    if known is not None:
+        means = known_means(grid[usable], mean[usable], known[np.ix_(usable, usable)])
+    elif heavy is not None:
+        means = resampled_medians(grid[usable], table[usable])
     else:
-        means = known_means(grid[usable], np.nanmean(table[usable], axis=1), known[np.ix_(usable, usable)])
-    error, noise = np.sqrt(means.variance), float(np.sqrt(means.relative.max()))
+        means = resampled_means(grid[usable], table[usable], labels[usable])
+    noise = float(np.sqrt(means.relative.max()))
     if noise > NOISE:
         reason = f"the standard error reaches {noise:.0%} of the mean, a rate needs less"
-        return _not_measurable(reason, means.sizes, means.mean, error, count)
-    return _infer(means, count, candidates)
+        return _not_measurable(reason, means.sizes, means.mean, present[usable], np.sqrt(means.variance))
+    orders = means_intervals(means, table[usable])
+    return _infer(means, off[usable], orders, present[usable].sum(axis=1), candidates, heavy)
 
 
-def _table(sizes: ArrayLike, values: ArrayLike | Sequence[ArrayLike]) -> tuple[Floats, Floats]:
-    """Check and return the sizes and the (n, replicates) table, short rows filled with NaN."""
-    grid = np.asarray(sizes, dtype=float)
-    if grid.ndim != 1 or not np.all(np.isfinite(grid)) or np.any(np.diff(grid) <= 0) or np.any(grid < 2):
-        raise ValueError("sizes: not a vector of increasing numbers, allowed are N >= 2, each larger than the last")
-    whole: Any = values
-    rows = [np.atleast_1d(np.asarray(row, dtype=float)) for row in whole]
-    if len(rows) != len(grid) or any(row.ndim != 1 for row in rows):
-        raise ValueError(f"values: shape does not fit, allowed is one row of replicates for each of {len(grid)} sizes")
-    table = np.full((len(rows), max((len(row) for row in rows), default=0)), np.nan)
-    for filled, row in zip(table, rows, strict=True):
-        filled[: len(row)] = row
-    return grid, table
+def _raw_means(table: Floats, present: NDArray[np.bool_]) -> Floats:
+    """Means over what is present, NaN where nothing is."""
+    count = present.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # inf - inf: caught later as not finite
+        return np.asarray(np.where(present, table, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan))
 
 
-def _labels(groups: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.int64]:
-    """Return whole-number labels in the shape of the table; without groups each replicate has its own."""
-    if groups is None:
-        return np.arange(shape[0] * shape[1]).reshape(shape)
-    given = np.asarray(groups)
-    if given.shape not in (shape, shape[1:]):
-        raise ValueError(f"groups: shape {given.shape}, allowed are {shape[1:]} and {shape}")
-    unique = np.unique(given, return_inverse=True)[1].reshape(given.shape)
-    return np.broadcast_to(unique, shape).astype(np.int64)
-
-
-def _covariance(covariance: ArrayLike, size: int) -> Floats:
-    """Check and return the covariance of the means."""
-    matrix = np.asarray(covariance, dtype=float)
-    allowed = f"covariance: allowed is a symmetric positive definite matrix of shape ({size}, {size})"
-    if matrix.shape != (size, size) or not np.all(np.isfinite(matrix)):
-        raise ValueError(f"{allowed}, got shape {matrix.shape} or entries that are not finite")
-    if np.abs(matrix - matrix.T).max() > 1e-10 * np.abs(matrix).max():
-        raise ValueError(f"{allowed}, got one that is not symmetric")
-    try:
-        np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
-        raise ValueError(f"{allowed}, got one that is not positive definite") from None
-    return matrix
-
-
-def _no_rate(
+def _nothing(
     sizes: Floats,
     table: Floats,
+    mean: Floats,
+    enough: NDArray[np.bool_],
     usable: NDArray[np.bool_],
-    moment: float | None,
-    p: float,
     from_replicates: bool,
 ) -> Fit | None:
     """Return the verdict "zero" or "not-measurable" with its reason, or None where a fit can be made."""
     present = ~np.isnan(table)
     count = present.sum(axis=1)
-    with np.errstate(invalid="ignore"):  # inf - inf: caught below as not finite
-        mean = np.where(present, table, 0.0).sum(axis=1) / np.where(count > 0, count, np.nan)
     if present.any() and np.all(table[present] == 0):
         text = f"Identically zero at all sizes, {sweep_range(sizes, count)}: there is no rate."
         return Fit("zero", text, sizes, mean, np.full(len(sizes), np.nan), count)
-    reason = _obstacle(sizes, table, mean, usable, from_replicates)
-    if reason is None:
-        reason = infinite_variance(table[usable], mean[usable], moment, p)
-    return None if reason is None else _not_measurable(reason, sizes, mean, np.full(len(sizes), np.nan), count)
-
-
-def _not_measurable(reason: str, sizes: Floats, mean: Floats, error: Floats, count: NDArray[np.int64]) -> Fit:
-    text = f"No rate from {sweep_range(sizes, count)}: {reason}."
-    return Fit("not-measurable", text, sizes, mean, error, count)
-
-
-def _obstacle(
-    sizes: Floats, table: Floats, mean: Floats, usable: NDArray[np.bool_], from_replicates: bool
-) -> str | None:
-    """Return why means have no logarithm, no error, or too few sizes; None where they are fine."""
-    if usable.sum() < 3:
+    reason = None
+    if enough.sum() < 3:
         need = "2 independent replicates" if from_replicates else "1 replicate"
-        return f"{usable.sum()} of {len(sizes)} sizes have {need} or more, a rate needs 3 such sizes"
-    bad = sizes[usable & ~(np.isfinite(mean) & (mean > 0))]
-    if len(bad):
-        return f"the mean at N = {bad[0]:g} is not a finite positive number"
-    if from_replicates and np.all(np.nanmin(table[usable], axis=1) == np.nanmax(table[usable], axis=1)):
-        return "the replicates of each size are all equal, so there is no error to weigh the sizes by"
-    return None
+        reason = f"{enough.sum()} of {len(sizes)} sizes have {need} or more, a rate needs 3 such sizes"
+    elif len(bad := sizes[enough & ~(np.isfinite(mean) & (mean > 0))]):
+        reason = f"the mean at N = {bad[0]:g} is not a finite positive number"
+    elif usable.sum() < 3:
+        reason = f"systematic terms exceed half the mean at all but {usable.sum()} sizes, a rate needs 3"
+    elif from_replicates and np.all(np.nanmin(table[usable], axis=1) == np.nanmax(table[usable], axis=1)):
+        reason = "the replicates of each size are all equal, so there is no error to weigh the sizes by"
+    return None if reason is None else _not_measurable(reason, sizes, mean, present)
 
 
-def _infer(means: Means, replicates: NDArray[np.int64], laws: Sequence[RateLaw]) -> Fit:
+def _not_measurable(
+    reason: str, sizes: Floats, mean: Floats, present: NDArray[np.bool_], error: Floats | None = None
+) -> Fit:
+    count = present.sum(axis=1)
+    text = f"No rate from {sweep_range(sizes, count)}: {reason}."
+    return Fit("not-measurable", text, sizes, mean, np.full(len(sizes), np.nan) if error is None else error, count)
+
+
+def _infer(
+    means: Means,
+    systematic: Floats,
+    intervals: Floats,
+    replicates: NDArray[np.int64],
+    laws: Sequence[RateLaw],
+    heavy: str | None,
+) -> Fit:
     """Turn means into effective exponent, law, exponent, constant and verdict."""
-    fitted = [fit_law(law, means) for law in laws]
+    fitted = [fit_law(law, means, systematic) for law in laws]
     error = np.sqrt(means.variance)
     if all(candidate.constant <= 0 for candidate in fitted):
         reason = f"the constant of {', '.join(law.name for law in laws)} is not positive"
-        return _not_measurable(reason, means.sizes, means.mean, error, replicates)
+        present = np.arange(replicates.max())[None, :] < replicates[:, None]
+        return _not_measurable(reason, means.sizes, means.mean, present, error)
     candidates = weighted(fitted, len(means.sizes))
     best = max(candidates, key=lambda candidate: candidate.weight)
     plausible = plausible_among(candidates, means)
-    p_value = p_value_of(best, means)
-    misfit = p_value < MISFIT
-    undecided = misfit or disagree(best, plausible)
-    effective, effective_interval = effective_exponent_of(means)
+    rivals = rivals_of(best, plausible)
+    misfit = unexplained(best, means, systematic)
+    undecided = misfit or bool(rivals)
+    effective = effective_exponent(means, systematic)
+    shorter = effective_exponent(means.first(-1), systematic[:-1]) if len(means.sizes) > 3 else None
+    factor = replicates_factor(best, rivals, means) if rivals and not misfit else None
     fit = Fit(
         verdict="undecided" if undecided else "rate",
         text="",
@@ -279,35 +291,30 @@ def _infer(means: Means, replicates: NDArray[np.int64], laws: Sequence[RateLaw])
         mean=means.mean,
         standard_error=error,
         replicates=replicates,
-        effective_exponent=effective,
-        effective_exponent_interval=effective_interval,
+        systematic=systematic,
+        mean_interval=intervals,
+        effective_exponent=effective.exponent,
+        effective_exponent_interval=effective.interval,
+        effective_exponent_systematic=effective.systematic,
+        neighbours=effective.neighbours,
         law=best.law.name,
         exponent=best.exponent,
         exponent_interval=exponents_of(plausible) if undecided else best.exponent_interval,
+        exponent_systematic=max(each.exponent_systematic for each in (plausible if undecided else [best])),
         log_power=None if misfit or len(log_powers(plausible)) > 1 else best.law.log_power,
         constant=best.constant,
         constant_interval=best.constant_interval,
+        constant_systematic=best.constant_systematic,
         second_constant=best.second_constant,
         weights={candidate.law.name: candidate.weight for candidate in candidates},
-        p_value=p_value,
+        p_value=p_value_of(best, means),
         fitted=best.fitted,
         residuals=(means.mean - best.fitted) / error,
+        decisive_replicates=None if factor is None else max(factor, 1.0) * float(replicates.max()),
+        decisive_size=largest_size(best, rivals, means) if rivals and not misfit else None,
+        draws=means.draws,
+        estimator=means.estimator,
+        without_largest=None if shorter is None else shorter.exponent,
+        without_largest_interval=None if shorter is None else shorter.interval,
     )
-    return replace(fit, text=_text(fit, best, plausible))
-
-
-def _text(fit: Fit, best: Candidate, plausible: Sequence[Candidate]) -> str:
-    """Return the finding in one to three sentences, with 95 % intervals."""
-    effective = f"effective exponent {cite(fit.effective_exponent, fit.effective_exponent_interval)}"
-    where = f"{sweep_range(fit.sizes, fit.replicates)}, 95 % intervals"
-    named = "; ".join(f"{power_of(each)}, AICc weight {each.weight:.2f}" for each in plausible)
-    if fit.p_value is not None and fit.p_value < MISFIT:
-        wrong = f"no candidate law describes the means (chi^2 probability < {MISFIT:g}), the nearest:"
-        return f"Over {where}: {effective}; {wrong} {named}.{pinned_power(best)}"
-    if fit.verdict == "undecided" and len(plausible) > 1:
-        return f"Over {where}: {effective}; the law is undecided between {named}."
-    if fit.verdict == "undecided":
-        held = f"which describes the means too (chi^2 probability {fit.p_value:.2g})"
-        return f"Over {where}: {effective}; the exponent is undecided: {power_of(best)}, {held}."
-    constant = f"C = {cite(fit.constant, fit.constant_interval, relative=(fit.constant_interval or (0,))[0] > 0)}"
-    return f"Over {where}: {power_of(best)}, {constant}, {effective}.{pinned_power(best)}"
+    return replace(fit, text=sentences(fit, best, plausible, misfit, heavy))

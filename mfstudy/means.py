@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,7 @@ from scipy import special
 from mfstudy.ensemble import Floats
 from mfstudy.streams import Purpose, stream
 
-LEVEL = 0.95
-RESAMPLES = 999
+RESAMPLES = 1999
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,28 @@ class Means:
     log_white: Floats  # (n, n) whitens their logarithms
     draws: Floats  # (RESAMPLES, n) means of the resampled replicates
     degrees: float  # of freedom in the variances
+    shares: tuple[Floats, ...]  # (labels, n) of each stratum: what a label adds to the means
+    estimator: Literal["mean", "median"] = "mean"
+
+    def first(self, n: int) -> Means:
+        """Return those of the first n sizes."""
+        covariance = np.linalg.inv(self.white.T @ self.white)[:n, :n]
+        white = np.linalg.inv(np.linalg.cholesky(covariance))
+        if np.count_nonzero(covariance - np.diag(np.diag(covariance))) == 0:
+            white, log_white = self.white[:n, :n], self.log_white[:n, :n]
+        else:
+            log_white = white * self.mean[:n]
+        return replace(
+            self,
+            sizes=self.sizes[:n],
+            mean=self.mean[:n],
+            variance=self.variance[:n],
+            relative=self.relative[:n],
+            white=white,
+            log_white=log_white,
+            draws=self.draws[:, :n],
+            shares=tuple(part[:, :n] for part in self.shares),
+        )
 
 
 def _variance_function(log_sizes: Floats, variance: Floats, degrees: Floats) -> Floats:
@@ -62,7 +84,8 @@ def resampled_means(sizes: Floats, table: Floats, labels: NDArray[np.int64]) -> 
     scale = np.sqrt(np.divide(variance, each, out=np.ones_like(each), where=each > 0))
     draws = mean + scale * sum(_redrawn(part, index) for index, part in enumerate(clusters))
     white, log_white = np.diag(variance**-0.5), np.diag(relative**-0.5)
-    return Means(sizes, mean, variance, relative, white, log_white, draws, _degrees(clusters))
+    shares = tuple(scale * (part - part.mean(axis=0)) for part in clusters)
+    return Means(sizes, mean, variance, relative, white, log_white, draws, _degrees(clusters), shares)
 
 
 def _degrees(clusters: tuple[Floats, ...]) -> float:
@@ -111,30 +134,33 @@ def _redrawn(part: Floats, index: int) -> Floats:
     return np.asarray(drawn * np.sqrt(_inflation(part)))
 
 
+def resampled_medians(sizes: Floats, table: Floats) -> Means:
+    """Return medians of independent replicates, their fitted variances and bootstrap draws.
+
+    The median of n values drawn again is their order statistic at n times a Beta((n+1)/2, (n+1)/2) variable. Its
+    variance is known to a relative n^{-1/4} only (Hall and Martin, PTRF 80 (1988) 261-268), which pooling over the
+    sizes improves.
+    """
+    rows = [np.sort(row[~np.isnan(row)]) for row in table]
+    count = np.array([len(row) for row in rows])
+    median = np.array([np.median(row) for row in rows])
+    rng = stream(0, Purpose.BOOTSTRAP, 0, 0)
+    halves = [rng.beta((n + 1) / 2, (n + 1) / 2, RESAMPLES) for n in count]
+    redrawn = [row[(len(row) * half).astype(int)] for row, half in zip(rows, halves, strict=True)]
+    drawn = np.stack([each - each.mean() for each in redrawn], axis=1)
+    each, degrees = drawn.var(axis=0, ddof=1), 2 * np.sqrt(count)
+    variance = _variance_function(np.log(sizes), each * count, degrees) / count
+    relative = _variance_function(np.log(sizes), each * count / median**2, degrees) / count
+    scale = np.sqrt(np.divide(variance, each, out=np.ones_like(each), where=each > 0))
+    white, log_white = np.diag(variance**-0.5), np.diag(relative**-0.5)
+    draws, freedom = median + scale * drawn, float(degrees.sum())
+    return Means(sizes, median, variance, relative, white, log_white, draws, freedom, (), "median")
+
+
 def known_means(sizes: Floats, mean: Floats, covariance: Floats) -> Means:
     """Means of known covariance, with Gaussian draws."""
     root = np.linalg.cholesky(covariance)
     noise = stream(0, Purpose.BOOTSTRAP, 0, 0).standard_normal((RESAMPLES, len(mean)))
     white = np.linalg.inv(root)
     variance = np.diag(covariance)
-    return Means(sizes, mean, variance, variance / mean**2, white, white * mean, mean + noise @ root.T, np.inf)
-
-
-def effective_exponent_of(means: Means) -> tuple[float, tuple[float, float]]:
-    """Slope of the weighted projection of log E on log N, with its interval.
-
-    E log(mean) = log E - variance / (2 E^2) to leading order: the bias is added back.
-    """
-    x = np.log(means.sizes)
-    design = means.log_white @ np.stack([np.ones_like(x), x - x.mean()], axis=1)
-    weights = (np.linalg.pinv(design) @ means.log_white)[1]
-    slope = float(weights @ (np.log(means.mean) + means.relative / 2))
-    half = half_width((means.draws / means.mean - 1) @ weights, means)
-    return slope, (slope - half, slope + half)
-
-
-def half_width(draws: Floats, means: Means) -> float:
-    """Half the 95 % interval: bootstrap standard error times a Student quantile."""
-    upper = (1 + LEVEL) / 2
-    quantile = special.ndtri(upper) if np.isinf(means.degrees) else special.stdtrit(means.degrees, upper)
-    return float(quantile * draws.std(ddof=1))
+    return Means(sizes, mean, variance, variance / mean**2, white, white * mean, mean + noise @ root.T, np.inf, ())

@@ -19,6 +19,7 @@ from mfstudy.observables import Status
 from mfstudy.quantities import Quantity
 from mfstudy.rates import RateLaw, reference_slopes
 from mfstudy.statements import Statement, between, statement
+from mfstudy.systematics import half_widths, moved
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,13 +123,18 @@ class Results(Numbers):
         the others is not the mean. Those at which a quantity that is computed from all replicates is not resolved, its
         standard error above half of it.
         """
+        out = np.isin(self.sizes, self._failed(quantity, time))
+        if quantity.raw:
+            clear = ~(out | self._unresolved(quantity, time))
+            out = ~clear if clear.sum() > 2 else out  # with fewer the fit says why there is no rate
+        return [size for size, bad in zip(self.sizes, out, strict=True) if bad]
+
+    def _failed(self, quantity: Quantity, time: int) -> list[int]:
+        """Return the sizes at which more than 1 % of the replicates failed."""
         status = self.values(quantity, "status", time)
         done = (~np.isnan(status)).sum(axis=1)
         failed = (~np.isnan(status) & (status != Status.OK)).sum(axis=1)
         out = failed > FAILED_FRACTION * done
-        if quantity.raw:
-            clear = ~(out | self._unresolved(quantity, time))
-            out = ~clear if clear.sum() > 2 else out  # with fewer the fit says why there is no rate
         return [size for size, bad in zip(self.sizes, out, strict=True) if bad]
 
     def _unresolved(self, quantity: Quantity, time: int) -> NDArray[np.bool_]:
@@ -164,7 +170,41 @@ class Results(Numbers):
             raise InputError(f"time: index {time} is not allowed; allowed: 0 to {len(self.times) - 1}, or -1")
         values = self.values(quantity, "estimate", time)
         values[np.isin(self.sizes, self.excluded(quantity, time))] = np.nan
-        return fit_rate(self.sizes, values, groups=self.groups(quantity), **self.sampling(quantity))
+        off = self.systematic(quantity, time)
+        return fit_rate(self.sizes, values, groups=self.groups(quantity), systematic=off, **self.sampling(quantity))
+
+    def systematic(self, quantity: Quantity, time: int = -1) -> Floats:
+        """Return bounds on what the means are off beside their statistical errors, (sizes,), in the quantity's unit.
+
+        Half the width of the transport's bracket; and for powers of distances what the errors of the reference and
+        of the time step move them.
+        """
+        values = self.values(quantity, "estimate", time)
+        off = np.zeros(len(self.sizes))
+        if {"lower", "upper"} <= set(quantity.roles) and not quantity.raw:
+            off = half_widths(self.values(quantity, "lower", time), self.values(quantity, "upper", time))
+        if quantity.p is None:
+            return off
+        errors = self.reference_errors
+        reference = 0.0 if errors is None else float(errors[time, :3].sum())
+        shift = np.array([reference + (error or 0.0) for error in self.step_errors(time)])
+        kept = np.isfinite(values)
+        total, count = np.where(kept, values, 0.0).sum(axis=1), kept.sum(axis=1)
+        return off + moved(total / np.maximum(count, 1), quantity.p, shift)
+
+    def exclusions(self, quantity: Quantity, time: int, fit: Fit) -> dict[int, str]:
+        """Return the sizes that take no part in a fit, and why."""
+        early = self.excluded(quantity, time)
+        failed = self._failed(quantity, time)
+        found = {}
+        for size, off in zip(self.sizes, self.systematic(quantity, time), strict=True):
+            if size in fit.sizes and size not in early:
+                continue
+            if size in early:
+                found[size] = "more than 1 % of the replicates failed" if size in failed else "not resolved"
+            else:
+                found[size] = "systematic terms above half the mean" if off > 0 else "too few replicates"
+        return found if fit.law is not None else {}
 
     def groups(self, quantity: Quantity) -> NDArray[np.int64] | None:
         """Return labels (sizes, replicates) of what replicates share, None where they share nothing.
@@ -287,24 +327,34 @@ class Results(Numbers):
             "p": quantity.p,
             "sizes": [int(size) for size in fit.sizes],
             "replicates": [int(count) for count in fit.replicates],
-            "excluded_sizes": self.excluded(quantity, time),
+            "excluded_sizes": sorted({*self.excluded(quantity, time), *self.exclusions(quantity, time, fit)}),
             "mean": _numbers(fit.mean),
             "standard_error": _numbers(fit.standard_error),
             "step_error_w2": [self.step_errors(time)[row] for row in used],
             "reference_error_w2": None if errors is None else float(errors[time, :3].sum()),
             "bracket_half_width": [float(np.nanmean(row)) if np.isfinite(row).any() else None for row in bracket],
+            "systematic": _numbers(fit.systematic),
+            "mean_interval": None if fit.mean_interval is None else [_numbers(pair) for pair in fit.mean_interval],
             "estimator": fit.estimator,
             "effective_exponent": _number(fit.effective_exponent),
             "effective_exponent_interval": _numbers(fit.effective_exponent_interval),
+            "effective_exponent_systematic": _number(fit.effective_exponent_systematic),
+            "neighbours": None if fit.neighbours is None else [_numbers(pair) for pair in fit.neighbours],
+            "without_largest": _number(fit.without_largest),
+            "without_largest_interval": _numbers(fit.without_largest_interval),
             "law": fit.law,
             "exponent": _number(fit.exponent),
             "exponent_interval": _numbers(fit.exponent_interval),
+            "exponent_systematic": _number(fit.exponent_systematic),
             "log_power": _number(fit.log_power),
             "weights": fit.weights,
             "constant": _number(fit.constant),
             "constant_interval": _numbers(fit.constant_interval),
+            "constant_systematic": _number(fit.constant_systematic),
             "second_constant": _number(fit.second_constant),
             "p_value": _number(fit.p_value),
+            "decisive_replicates": _number(fit.decisive_replicates),
+            "decisive_size": _number(fit.decisive_size),
             "verdict": fit.verdict,
             "text": fit.text,
             **self._ends_table(quantity, time, used),

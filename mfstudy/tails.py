@@ -6,6 +6,9 @@ import numpy as np
 
 from mfstudy.ensemble import Floats
 
+#: Upper end of Hill's index below which a variance is not taken for finite.
+SURE = 2.2
+
 
 def infinite_variance(table: Floats, mean: Floats, moment: float | None, p: float) -> str | None:
     """Return why the variance of the replicates is not finite, or None.
@@ -13,10 +16,10 @@ def infinite_variance(table: Floats, mean: Floats, moment: float | None, p: floa
     With tail index nu of the sampled law W_p^p has index nu / p, so its variance is finite only for nu > 2 p.
     """
     if moment is not None and moment <= 2 * p:
-        return f"the variance is not finite (tail index moment/p = {moment / p:.3g}), a mean has no interval"
+        return f"the variance is not finite (tail index moment/p = {moment / p:.3g}), so that means have no interval"
     index, upper = _hill(table / mean[:, None])
-    if upper < 2:
-        return f"the variance is not finite (tail index {index:.2g} by Hill), a mean has no interval"
+    if upper < SURE:
+        return f"the variance is not finite (tail index {index:.2g} by Hill), so that means have no interval"
     return None
 
 

@@ -244,7 +244,8 @@ def test_a_constant_near_zero_has_a_plain_interval():
     values = planted(SHORT**-0.5 * (0.01 + SHORT**-0.25), 64, cv=0.1)
     fit = fit_rate(SHORT, values, laws=["matching-boundary"], dim=4)
     low, high = fit.constant_interval
-    assert low < 0 < fit.constant == pytest.approx((low + high) / 2)
+    assert low < 0 < fit.constant < high
+    assert abs(fit.constant - (low + high) / 2) < 0.2 * half((low, high))  # nearly symmetric, unlike a logarithm's
     assert "nan" not in fit.text
 
 
@@ -471,15 +472,15 @@ def test_one_group_per_size_is_no_replication():
 
 def test_infinite_variance_by_the_known_moment():
     fit = fit_rate(SIZES, planted(SIZES**-0.33, 9), moment=3)
-    assert fit.verdict == "not-measurable"
+    assert fit.estimator == "median"
     assert "tail index moment/p = 1.5" in fit.text
-    assert fit_rate(SIZES, planted(SIZES**-0.33, 9), moment=5).verdict != "not-measurable"
+    assert fit_rate(SIZES, planted(SIZES**-0.33, 9), moment=5).estimator == "mean"
 
 
 def test_infinite_variance_by_the_replicates():
     rng = np.random.default_rng(41)
     heavy = fit_rate(SIZES, SIZES[:, None] ** -0.5 * (rng.pareto(1.2, (8, 1000)) + 1))
-    assert heavy.verdict == "not-measurable"
+    assert heavy.estimator == "median"
     assert "tail index 1." in heavy.text
 
 
@@ -489,7 +490,7 @@ def test_light_noise_is_not_called_heavy(noise, replicates):
     rng = np.random.default_rng(42)
     for _ in range(20):
         fit = fit_rate(SIZES, SIZES[:, None] ** -0.5 * noise(rng, (8, replicates)), laws=["matching"], dim=4)
-        assert fit.verdict == "rate"
+        assert (fit.verdict, fit.estimator) == ("rate", "mean")
 
 
 # Data as they come

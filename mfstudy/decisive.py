@@ -1,0 +1,91 @@
+"""What would tell laws apart that the replicates leave undecided. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import optimize, special
+
+from mfstudy.candidates import MISFIT, PLAUSIBLE, Candidate
+from mfstudy.ensemble import Floats
+from mfstudy.means import Means
+from mfstudy.regression import least_squares
+
+_POWER = 0.9  # probability with which the advice is to decide
+_FARTHEST = 12  # further sizes that are tried
+_SAME = 1e-8  # distance of laws that no sweep tells apart
+
+
+def replicates_factor(best: Candidate, rivals: Sequence[Candidate], means: Means) -> float | None:
+    """Return by how many times more replicates at every size the rivals of a law would be refuted with 90 %.
+
+    Parameters
+    ----------
+    best : Candidate
+        Taken for the truth.
+    rivals : sequence of Candidate
+        Laws that disagree with it.
+    means : Means
+
+    Returns
+    -------
+    float or None
+        None where no number of replicates would do.
+    """
+    found = []
+    for rival in rivals:
+        distance = _distance(best.fitted, rival, means.sizes, means.white)
+        if distance < _SAME:
+            return None
+        found.append(_needed(best, rival, len(means.sizes)) / distance)
+    return max(found)
+
+
+def largest_size(best: Candidate, rivals: Sequence[Candidate], means: Means) -> float | None:
+    """Return the largest N that the sweep needs for that, in steps like its own; None where it is too far.
+
+    Arguments as in `replicates_factor`. The further sizes have the relative errors of the largest one.
+    """
+    logs = np.log(means.sizes)
+    step = (logs[-1] - logs[0]) / (len(logs) - 1)
+    for more in range(1, _FARTHEST + 1):
+        sizes = np.concatenate([means.sizes, np.exp(logs[-1] + step * np.arange(1, more + 1))])
+        relative = np.concatenate([means.relative, np.full(more, means.relative[-1])])
+        exponent = best.exponent if best.law.exponent is None else None
+        truth = best.constant * best.law.shape(sizes, exponent, best.second_constant or 0.0)
+        white = np.diag(1 / (np.sqrt(relative) * truth))
+        if all(_distance(truth, rival, sizes, white) >= _needed(best, rival, len(sizes)) for rival in rivals):
+            return float(sizes[-1])
+    return None
+
+
+def _distance(truth: Floats, rival: Candidate, sizes: Floats, white: Floats) -> float:
+    """Return the chi^2 of a law fitted to the noiseless curve of another: the noncentrality of its test."""
+    start = rival.exponent if rival.law.exponent is None else rival.law.exponent
+    coefficients, exponent = least_squares(rival.law, sizes, truth[None], white, start)
+    columns = np.stack(rival.law.columns(sizes, float(exponent[0])))
+    return float(np.sum((white @ (truth - coefficients[:, 0] @ columns)) ** 2))
+
+
+def _needed(best: Candidate, rival: Candidate, n: int) -> float:
+    """Return the noncentrality at which a rival falls out of the plausible laws with the wanted power.
+
+    Its AICc weight falls below the limit where the difference of the chi^2, normal about the noncentrality d with
+    deviation 2 d^{1/2}, makes up for the penalties; a law of two terms has to be rejected by its chi^2 as well.
+    """
+    z = float(special.ndtri(_POWER))
+    odds = 2 * np.log(1 / PLAUSIBLE - 1) - _penalty(rival, n) + _penalty(best, n)
+    weight = float((z + np.sqrt(max(z * z + odds, 0.0))) ** 2)
+    if rival.law.second is None:
+        return weight
+    free = n - rival.law.parameters
+    limit = special.chdtri(free, MISFIT)
+    found = optimize.brentq(lambda d: special.chndtr(limit, free, d) - (1 - _POWER), 0.0, 1e3)
+    return max(weight, float(found))
+
+
+def _penalty(candidate: Candidate, n: int) -> float:
+    """Return the penalty of AICc, that of AIC where it does not exist."""
+    k = candidate.law.parameters
+    return 2.0 * k + (2.0 * k * (k + 1) / (n - k - 1) if n > k + 1 else 0.0)

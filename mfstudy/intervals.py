@@ -1,0 +1,69 @@
+"""Confidence intervals of what is computed from means: a bootstrap of the whole fit. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special, stats
+
+from mfstudy.ensemble import Floats
+from mfstudy.means import Means
+from mfstudy.wording import Interval
+
+LEVEL = 0.95
+
+
+def bca(estimate: float, draws: Floats, gradient: Floats, means: Means) -> Interval:
+    """Return the bias-corrected and accelerated interval at 95 % (Efron, JASA 82 (1987) 171-185).
+
+    Student quantiles take the place of the normal ones, which would be too short for variances that few replicates
+    give. Replicates that share something are one unit, in the draws and in the acceleration.
+
+    Parameters
+    ----------
+    estimate : float
+    draws : (resamples,) array
+        The estimate from resampled means.
+    gradient : (n,) array
+        Derivatives of the estimate by the means, for the acceleration.
+    means : Means
+    """
+    below = (np.sum(draws < estimate) + np.sum(draws == estimate) / 2) / len(draws)
+    centre = float(special.ndtri(np.clip(below, 1 / len(draws), 1 - 1 / len(draws))))
+    bend = _acceleration(gradient, means)
+    ends = []
+    for level in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
+        shift = centre + quantile(level, means.degrees)
+        ends.append(float(special.ndtr(centre + shift / max(1 - bend * shift, 0.1))))
+    low, high = np.quantile(draws, ends)
+    return float(low), float(high)
+
+
+def means_intervals(means: Means, table: Floats) -> Floats:
+    """Return the interval of each mean, (n, 2); of a median that of order statistics, at least 95 % for any law.
+
+    Parameters
+    ----------
+    means : Means
+    table : (n, replicates) array
+        What the means are of, NaN where absent.
+    """
+    if means.estimator == "mean":
+        reach = quantile((1 + LEVEL) / 2, means.degrees) * np.sqrt(means.variance)
+        return np.stack([means.mean - reach, means.mean + reach], axis=1)
+    rows = [np.sort(row[~np.isnan(row)]) for row in table]
+    ranks = [max(int(stats.binom.ppf((1 - LEVEL) / 2, len(row), 0.5)), 1) for row in rows]
+    return np.array([(row[rank - 1], row[len(row) - rank]) for row, rank in zip(rows, ranks, strict=True)])
+
+
+def quantile(level: float, degrees: float) -> float:
+    """Return Student's quantile, the normal one for infinitely many degrees of freedom."""
+    return float(special.ndtri(level) if np.isinf(degrees) else special.stdtrit(degrees, level))
+
+
+def _acceleration(gradient: Floats, means: Means) -> float:
+    """Return a sixth of the skewness of the estimate, from what each label adds to it."""
+    if not means.shares:
+        return 0.0
+    added = np.concatenate([part @ gradient for part in means.shares])
+    square = float(np.sum(added**2))
+    return float(np.sum(added**3)) / (6 * square**1.5) if square > 0 else 0.0
