@@ -13,6 +13,9 @@ from mfstudy.wording import cite, sweep_range
 if TYPE_CHECKING:
     from mfstudy.fit import Fit
 
+#: Part of a statistical error below which a systematic term is not mentioned in words.
+NEGLIGIBLE = 0.01
+
 
 def sentences(fit: Fit, best: Candidate, plausible: Sequence[Candidate], misfit: bool, heavy: str | None) -> str:
     """Return the finding, with 95 % intervals.
@@ -79,8 +82,9 @@ def _rounded(value: float) -> str:
 
 
 def _systematic(fit: Fit) -> str:
-    """Say what the systematic terms add."""
-    if not fit.effective_exponent_systematic:
+    """Say what the systematic terms add, where it is seen beside the statistical error."""
+    low, high = fit.effective_exponent_interval or (0.0, 0.0)
+    if not fit.effective_exponent_systematic or fit.effective_exponent_systematic < NEGLIGIBLE * (high - low) / 2:
         return ""
     return (
         f" If every mean is off by all of its systematic terms, the effective exponent moves by at most"

@@ -73,8 +73,8 @@ def convergence(results: Results, quantity: Quantity, time: int, fit: Fit) -> Fi
             curves = [fitted(series, fit, law), *references(results, quantity, series, fit)]
             draw_main(panels[0], series, curves, law_error(fit, law, curves[0].sizes))
             draw_residuals(panels[1], fit)
-            draw_exponents(panels[2], series, curves)
-        mean = f"mean of {mathtext(symbol) if symbol else quantity.name}"
+            draw_exponents(panels[2], fit, curves)
+        mean = f"{fit.estimator} of {mathtext(symbol) if symbol else quantity.name}"
         panels[0].set_ylabel(mean if series.mean.any() else "mean")  # the panel of zeros is low
         label_sizes(panels, series.sizes)
         figure.align_ylabels(panels)

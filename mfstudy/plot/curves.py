@@ -28,12 +28,17 @@ REFERENCE = (
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """The numbers of the panels by size: (n,), values (n, replicates); NaN where the fit gives no error."""
+    """The numbers of the panels by size: (n,), values (n, replicates), interval (n, 2); NaN where the fit gives none.
+
+    The mean is a median where `estimator` says so.
+    """
 
     sizes: Floats
     values: Floats
     mean: Floats
     error: Floats
+    interval: Floats
+    estimator: str
     hollow: NDArray[np.bool_]
     lower: Floats
     upper: Floats
@@ -98,18 +103,21 @@ def _curve(fit: Fit, law: RateLaw, sizes: Floats) -> Floats:
 def series_of(results: Results, quantity: Quantity, time: int, fit: Fit) -> Series:
     """Return the numbers of a quantity by size."""
     values = results.values(quantity, "estimate", time)
-    present = np.isfinite(values)
-    total, count = np.where(present, values, 0.0).sum(axis=1), present.sum(axis=1)
-    mean = np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
-    error = np.full(len(results.sizes), np.nan)
+    centre = np.median if fit.estimator == "median" else np.mean
+    rows = (row[np.isfinite(row)] for row in values)
+    mean = np.array([centre(row) if len(row) else np.nan for row in rows])
+    error, interval = np.full(len(results.sizes), np.nan), np.full((len(results.sizes), 2), np.nan)
     place = np.searchsorted(results.sizes, fit.sizes)
     mean[place], error[place] = fit.mean, fit.standard_error
+    if fit.mean_interval is not None:
+        interval[place] = fit.mean_interval
     hollow = np.isnan(error) | np.isin(results.sizes, results.excluded(quantity, time))
     sizes = np.asarray(results.sizes, dtype=float)
     ends = zip(results.ends(quantity, time), mean, strict=True)
     lower, upper = np.array([[m if end is None else end.value for end in pair] for pair, m in ends]).T
     shown = values[:, :0] if quantity.raw else values  # jackknife values are no replicates
-    return Series(sizes, shown, mean, error, hollow, np.maximum(lower, 0.0), upper)
+    lower = np.maximum(lower, 0.0)
+    return Series(sizes, shown, mean, error, interval, fit.estimator, hollow, lower, upper)
 
 
 def fitted(series: Series, fit: Fit, law: RateLaw) -> Curve:

@@ -74,14 +74,20 @@ def _replicates(axes: Axes, series: Series) -> None:
 
 
 def _means(axes: Axes, series: Series) -> None:
-    for hollow, label in ((False, "mean, 95 % interval"), (True, "mean, not in the fit or over 1 % failed")):
+    for hollow, label in ((False, ", 95 % interval"), (True, ", not in the fit or over 1 % failed")):
         kept = (series.hollow == hollow) & (series.mean > 0)
         if kept.any():
-            half = np.nan_to_num(Z95 * series.error[kept])
+            half = np.nan_to_num(np.abs(series.interval[kept] - series.mean[kept, None])).T
             look: dict[str, Any] = {"color": BLACK, "markersize": 4.5, "capsize": 2.5, "elinewidth": 1, "zorder": 4}
             fill = "white" if hollow else BLACK
             axes.errorbar(
-                series.sizes[kept], series.mean[kept], half, fmt="o", markerfacecolor=fill, label=label, **look
+                series.sizes[kept],
+                series.mean[kept],
+                half,
+                fmt="o",
+                markerfacecolor=fill,
+                label=series.estimator + label,
+                **look,
             )
 
 
@@ -101,13 +107,11 @@ def draw_residuals(axes: Axes, fit: Fit) -> None:
     axes.text(_BESIDE, 0.5, note, transform=axes.transAxes, va="center", color=GREY)
 
 
-def draw_exponents(axes: Axes, series: Series, curves: Sequence[Curve]) -> None:
+def draw_exponents(axes: Axes, fit: Fit, curves: Sequence[Curve]) -> None:
     """Draw the slope between neighbouring means, and the local slopes of the laws."""
-    kept = ~np.isnan(series.error)
-    x, y = np.log(series.sizes[kept]), np.log(series.mean[kept])
-    relative = series.error[kept] / series.mean[kept]
-    slope = np.diff(y) / np.diff(x)
-    half = Z95 * np.hypot(relative[1:], relative[:-1]) / np.diff(x)
+    x = np.log(fit.sizes)
+    slope, error = np.asarray(fit.neighbours).T
+    half = Z95 * error
     look: dict[str, Any] = {"color": BLACK, "markersize": 4, "capsize": 2.5, "elinewidth": 1, "zorder": 4}
     axes.errorbar(np.exp((x[1:] + x[:-1]) / 2), slope, half, fmt="o", **look)
     axes.hlines(slope, np.exp(x[:-1]), np.exp(x[1:]), color=BLACK, linewidth=0.8, alpha=0.45, zorder=3)
