@@ -386,7 +386,7 @@ def _check_width(law: InitialLaw, phase: Phase) -> None:
     """Refuse a law that would overlap itself on the torus, where its moments and support were no longer its own."""
     for (low, high), period in zip(law.support, phase.periods or (), strict=phase.periods is not None):
         if period is not None and high - low > period * (1 + 1e-12):
-            raise ValueError(f"kind: {high - low:g} wide along an axis of period {period:g}; allowed: at most the period")
+            raise ValueError(f"kind: {high - low:g} wide along an axis of period {period:g}; allowed: at most this")
 
 
 def _admit(problem: Problem) -> None:

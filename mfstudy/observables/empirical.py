@@ -32,8 +32,8 @@ class Empirical(Named):
     name : str, optional
         Name in the store; by default the kind.
     precision : float, optional
-        Wanted width of the bracket relative to the estimate, D >= 2 or on a circle; None = four reference points a particle, whose
-        midpoint is nearly unbiased.
+        Wanted width of the bracket relative to the estimate, D >= 2 or on a circle; None = four reference points a
+        particle, whose midpoint is nearly unbiased.
     cost : str
         Ground cost: "euclidean", |z - z'|^p, or "kinetic", |x - y|^p + |v - w|^p.
     distance : table
