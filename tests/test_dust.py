@@ -290,7 +290,7 @@ def test_nonsense_parameters_are_refused(ratio, halfwidth, name):
 
 @pytest.fixture(scope="module")
 def log_results(tmp_path_factory):
-    text = re.sub(r"sizes = .*", "sizes = [64, 512]", STUDY).replace("replicates = 128", "replicates = 48")
+    text = re.sub(r"sizes = .*", "sizes = [64, 512]", STUDY).replace("replicates = 96", "replicates = 48")
     return mfstudy.run(parse(text), tmp_path_factory.mktemp("log") / "store", part=(1, 1))
 
 

@@ -39,6 +39,9 @@ class Dust:
     Guillin (PTRF 162, 2015, Theorem 1) with its logarithm; the similarity dimension log 2^D / log(1/ratio) is then 2p.
     It takes D > 2p: ratio = 8^-1/2 in D = 3, p = 1.
 
+    Meant for D >= 2. In D = 1 the distance integrates F^{-1}, whose jumps are dense: it is certified up to a
+    ratio of about 0.3, and beyond replicates fail; on a circle it is bracketed for every ratio.
+
     Parameters
     ----------
     ratio : float
