@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from mfstudy import components
 from mfstudy.components import InputError, nearest
+from mfstudy.ensemble import Phase
 from mfstudy.integrate import Time, marks
 from mfstudy.laws import InitialLaw, Law
 from mfstudy.liouville import LIOUVILLE, POOLS, Liouville
@@ -381,11 +382,18 @@ def _steps(system: System, time: Time) -> None:
     marks(system, time)
 
 
+def _check_width(law: InitialLaw, phase: Phase) -> None:
+    """Refuse a law that would overlap itself on the torus, where its moments and support were no longer its own."""
+    for (low, high), period in zip(law.support, phase.periods or (), strict=phase.periods is not None):
+        if period is not None and high - low > period * (1 + 1e-12):
+            raise ValueError(f"kind: {high - low:g} wide along an axis of period {period:g}; allowed: at most this")
+
+
 def _admit(problem: Problem) -> None:
     """Refuse parts that do not fit together."""
     system, law = problem.system, problem.law
     checks: list[tuple[str, Callable[[], object]]] = [
-        ("law.", lambda: law.on(system.phase)),
+        ("law.", lambda: _check_width(law.on(system.phase), system.phase)),
         ("time.", lambda: _steps(system, problem.time)),
         ("", lambda: system.admit(problem.initial, problem.time.horizon) if is_stepped(system) else None),
         ("reference: ", lambda: problem.reference.admit(system, problem.initial, problem.time)),

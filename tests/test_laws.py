@@ -13,6 +13,7 @@ from mfstudy.ensemble import Phase
 from mfstudy.laws.ball import Ball
 from mfstudy.laws.box import Box
 from mfstudy.laws.clusters import Clusters
+from mfstudy.laws.dust import Dust
 from mfstudy.laws.gaussian import Gaussian
 from mfstudy.laws.monokinetic import Monokinetic
 from mfstudy.laws.pareto import Pareto
@@ -91,6 +92,7 @@ OTHERS = [
     *((Monokinetic(Ball(X), Linear(-0.7)), Phase(d, d)) for d in (1, 2, 3)),
     *((Monokinetic(Gaussian(X), Wave(0.5, 0.7)), Phase(d, d)) for d in (1, 2, 3)),
     (Monokinetic(Clusters(((-2.0, 0.3), (1.0, -0.5)), 0.4), Rest()), Phase(2, 2)),
+    *((Dust(0.3, X), Phase(d, 0)) for d in (1, 2, 3)),
 ]
 # Of tail index 12: enough moments for means of squares and of |z|^5 to be normal.
 HEAVY = [
@@ -113,7 +115,7 @@ over_gauss = over(SMOOTH)
 
 
 def test_every_law_of_the_package_is_tested_here():
-    tested = {Gaussian, Box, Ball, Clusters, Monokinetic, Pareto, Student}
+    tested = {Gaussian, Box, Ball, Clusters, Dust, Monokinetic, Pareto, Student}
     assert {cls.__module__ for cls in tested} == {f"mfstudy.laws.{kind}" for kind in components.kinds("laws")}
 
 

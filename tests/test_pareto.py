@@ -1,6 +1,6 @@
 """The Pareto law, and transport to laws with a heavy right tail, against closed forms, SciPy and quadrature.
 
-Statistical checks use z = 4.5, 6.8e-6 each for normal noise; the file makes 10, so 7e-5 were the seeds redrawn; the
+Statistical checks use z = 4.5, 6.8e-6 each for normal noise; the file makes 17, so 1e-4 were the seeds redrawn; the
 fixed seeds here pass always or never. Replicates of W_2^2 have the tail index nu/2 = 2.5 or 3, and their mean is far
 from normal (z below -4.5 for one new seed in 25): the share of the largest point is replaced by its known mean.
 """
@@ -13,13 +13,15 @@ import pytest
 from scipy import integrate, stats
 from scipy.special import gammaln, ndtri
 
+import mfstudy
 from conftest import TINY
 from mfstudy import components
 from mfstudy.components import InputError
 from mfstudy.ensemble import Phase
 from mfstudy.laws.clusters import Clusters
 from mfstudy.laws.pareto import Pareto
-from mfstudy.study import parse
+from mfstudy.streams import Purpose, stream
+from mfstudy.study import parse, shipped
 from mfstudy.transport.bracket import UncertifiedError
 from mfstudy.transport.one_dimensional import quantile_cost
 from mfstudy.transport.wasserstein import wasserstein
@@ -241,6 +243,58 @@ def test_an_upper_quantile_that_is_not_one():
         quantile_cost(np.zeros(3), ndtri, 2, None, lambda u: np.full(u.shape, np.inf))
     with pytest.raises(ValueError, match=r"reference\.upper_quantile must return an array of numbers, not object"):
         quantile_cost(np.zeros(3), ndtri, 2, None, lambda u: object())
+
+
+# --- studies ---------------------------------------------------------------------------------------------------------
+
+SIZES, REPLICATES = (100, 1000, 10_000), 256
+
+
+@pytest.fixture(scope="module", params=[("iid-heavy-tail", 3), ("iid-heavy-tail-finite", 5)], ids=["nu=3", "nu=5"])
+def heavy(request, tmp_path_factory):
+    """nu, the stored W_2^2 by size and replicate, and the particles of each."""
+    name, nu = request.param
+    text = re.sub(r"sizes = .*", f"sizes = {list(SIZES)}", shipped()[name])
+    study = parse(text.replace("replicates = 1024", f"replicates = {REPLICATES}"))
+    results = mfstudy.run(study, tmp_path_factory.mktemp(name) / "store", part=(1, 1))
+    data = results.to_xarray()
+    assert (data.status == 1).all()
+    assert float(data.empirical_w2_sq_residual.max()) < 1e-9
+    draws = [
+        [law(nu).sample(stream(study.problem.seed, Purpose.INITIAL, n, k), n).points[:, 0] for k in range(REPLICATES)]
+        for n in SIZES
+    ]
+    return nu, results.values(results.quantity("empirical")), draws
+
+
+def test_every_stored_replicate_is_exact(heavy):
+    nu, values, draws = heavy
+    exact = [[exact_square(points, nu) for points in row] for row in draws]
+    np.testing.assert_allclose(values, exact, rtol=1e-9, atol=1e-13)
+
+
+def test_the_stored_mean_is_the_closed_form_at_every_size(heavy):
+    """Also for nu = 3: without the largest point replicates have a variance there, if no third moment."""
+    nu, values, draws = heavy
+    for count, row, points in zip(SIZES, values, draws, strict=True):
+        light = [without_the_largest(value, x, nu) for value, x in zip(row, points, strict=True)]
+        error = np.std(light, ddof=1) / math.sqrt(len(light))
+        assert abs(np.mean(light) - mean_square(nu, count)) < Z * error
+        assert abs(np.mean(light) - mean_square(1.15 * nu, count)) > Z * error  # another tail is told apart
+
+
+def test_the_medians_have_the_power_of_the_moments(heavy):
+    """-(nu - 2)/nu between N = 100 and 10^4, for nu = 5 within the 0.02 by which the closed form is not there yet."""
+    nu, values, _ = heavy
+    medians = np.median(values[[0, -1]], axis=1)
+    slope = np.log(medians[1] / medians[0]) / np.log(SIZES[-1] / SIZES[0])
+    # Order statistics z sqrt(R)/2 ranks away are the ends of a distribution-free interval of the median.
+    ranks = np.array([-1, 1]) * Z * math.sqrt(REPLICATES) / 2 + REPLICATES / 2
+    ends = np.log(np.sort(values[[0, -1]], axis=1)[:, ranks.astype(int)])
+    error = np.hypot(*(ends[:, 1] - ends[:, 0])) / 2 / np.log(SIZES[-1] / SIZES[0])
+    assert abs(slope + (nu - 2) / nu) < error + 0.02
+    assert error < 0.09
+    assert slope > -1 + error  # that of the bulk of the law
 
 
 STUDY = TINY.replace('"box"', '"pareto"').replace("position_halfwidth = 0.5", "nu = 3")

@@ -32,8 +32,8 @@ class Empirical(Named):
     name : str, optional
         Name in the store; by default the kind.
     precision : float, optional
-        Wanted width of the bracket relative to the estimate, D >= 2; None = four reference points a particle, whose
-        midpoint is nearly unbiased.
+        Wanted width of the bracket relative to the estimate, D >= 2 or on a circle; None = four reference points a
+        particle, whose midpoint is nearly unbiased.
     cost : str
         Ground cost: "euclidean", |z - z'|^p, or "kinetic", |x - y|^p + |v - w|^p.
     distance : table
@@ -71,7 +71,7 @@ class Empirical(Named):
                 f"p: {self.p:g} needs a moment of order q > p, and the law has moments only below"
                 f" {law.moment_order:g}; allowed: p < {law.moment_order:g}"
             )
-        if phase.dimension == 1 and self.precision is not None:
+        if _exact(phase) and self.precision is not None:
             raise ValueError("precision: not allowed in D = 1, where the distance is exact")
 
     def measure(self, view: View) -> tuple[float, ...]:
@@ -89,9 +89,14 @@ class Empirical(Named):
 
     def budget(self, size: int, phase: Phase) -> Budget:
         """Predict seconds and bytes (measured on one core)."""
-        if phase.dimension == 1:
+        if _exact(phase):
             return Budget(seconds=2e-4 + 1.5e-6 * size, memory=150.0 * size)
         k = points_per_particle(phase.dimension, self.p, self.precision)
         growth = max(1.0, size / 1e4) ** 0.3
         seconds = 5e-3 + 2 * k * size * (5e-6 + 2e-6 * phase.dimension**1.5) * growth
         return Budget(seconds=seconds, memory=memory_needed(size, k, phase.dimension))
+
+
+def _exact(phase: Phase) -> bool:
+    """Whether the distance comes from a quantile function, on the line and not on a circle."""
+    return phase.dimension == 1 and phase.periods is None
