@@ -138,7 +138,8 @@ def by_bound(claim: Claim, target: Target, sizes: Floats, mean: Floats, error: F
     bound, name = claim.bound.at(sizes), _named(claim, target)
     lowest = mean - SURE * error
     above = (lowest > 0) & (_log10(lowest) > bound + ROUNDING)
-    margin = _margin(bound - _log10(mean))
+    positive = (mean > 0) & np.isfinite(bound)
+    margin = _margin(bound[positive] - _log10(mean[positive]))
     said = f"its right side is {decades(bound, sizes)}"
     if above.any():
         how = f"is violated at N = {', '.join(f'{size:g}' for size in sizes[above])}"

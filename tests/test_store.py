@@ -23,7 +23,8 @@ def test_schema_on_disk(tiny_results, tiny):
     root = tiny_results.store.path
     attributes = json.loads((root / "zarr.json").read_text())["attributes"]
     assert set(attributes) == {
-        "format", "schema", "identity", "name", "problem", "study", "force", "save", "fields", "observables", "law",
+        "format", "schema", "identity", "name", "problem", "study", "force", "save", "fields", "observables", "theorems",
+        "law",
     }  # fmt: skip
     assert attributes["fields"] == [
         "status",

@@ -18,8 +18,7 @@ from mfstudy.ensemble import Ensemble, Floats, Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.observables import Observable
 from mfstudy.rates import RateLaw
-from mfstudy.systems import Constants, System, is_flow, is_stepped
-from mfstudy.systems._pairwise import OUTSIDE
+from mfstudy.systems import OUTSIDE, Constants, System, is_flow, is_stepped
 
 Edition = Literal["as stated", "as printed", "corrected"]
 
