@@ -7,34 +7,49 @@ from collections.abc import Sequence
 import numpy as np
 
 from mfstudy.ensemble import Floats
-from mfstudy.theorems import Claim, Target
+from mfstudy.theorems import Claim, Premise, Target
 
 
-def rows(claim: Claim, save: Sequence[float], sizes: Sequence[int]) -> list[tuple[str, str]]:
-    """Return what a claim says, of what, under which premises, and how explicit it is: (word, text) pairs.
+def listing(
+    claims: Sequence[Claim], save: Sequence[float], sizes: Sequence[int]
+) -> list[tuple[Claim, list[tuple[str, str]]]]:
+    """Return what each claim says, of what, under which premises, and how explicit it is, as (word, text) pairs.
 
     Parameters
     ----------
-    claim : Claim
+    claims : sequence of Claim
+        Where one has the premises of an earlier one, that is said for them.
     save : sequence of float
         The save times.
     sizes : sequence of int
         At the first and last of them an explicit bound is given.
     """
-    decided = [premise.text for premise in claim.premises if premise.holds]
-    open_ = [premise.text for premise in claim.premises if premise.holds is None]
+    first: dict[tuple[Premise, ...], str] = {}
+    return [(claim, _rows(claim, save, sizes, first.setdefault(claim.premises, claim.title))) for claim in claims]
+
+
+def _rows(claim: Claim, save: Sequence[float], sizes: Sequence[int], premised: str) -> list[tuple[str, str]]:
+    """Return the rows of a claim, whose premises are said with the claim of a title."""
     found = [
         ("says", claim.says),
         *(("about", text) for text in _abouts(claim.targets, save)),
         ("rate", _rate(claim)),
         ("constant", f"{claim.unknown} is not explicit" if claim.unknown else ""),
         ("bound", f"explicit, {at_sizes(claim, sizes)}" if claim.bound is not None else ""),
-        ("premises", "; ".join(decided)),
-        ("not decided", "; ".join(open_)),
+        *_premises(claim, premised),
         ("not met", "; ".join(claim.unmet)),
         ("in print", claim.wrong),
     ]
     return [(word, text) for word, text in found if text]
+
+
+def _premises(claim: Claim, premised: str) -> list[tuple[str, str]]:
+    """Return the premises that hold, and those that are not decided."""
+    if premised != claim.title and claim.premises:
+        return [("premises", f"those of {premised}")]
+    held = [premise.text for premise in claim.premises if premise.holds]
+    undecided = [premise.text for premise in claim.premises if premise.holds is None]
+    return [("premises", "; ".join(held)), ("not decided", "; ".join(undecided))]
 
 
 def at_sizes(claim: Claim, sizes: Sequence[int]) -> str:

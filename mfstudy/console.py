@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from mfstudy.claims import rows
+from mfstudy.claims import listing
 from mfstudy.quantities import Quantity
 from mfstudy.results import Results
 from mfstudy.sweep import Progress
@@ -154,9 +154,9 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 def show_claims(found: Sequence[Claim], save: Sequence[float], sizes: Sequence[int]) -> None:
     """Print what theorems claim of a study: a title each, and below it aligned lines."""
     click.echo("theorems" if found else "theorems     none speaks about this study")
-    for claim in found:
+    for claim, rows in listing(found, save, sizes):
         click.echo(f"  {claim.title}")
-        for word, text in rows(claim, save, sizes):
+        for word, text in rows:
             first, *others = textwrap.wrap(text, WIDTH)
             click.echo(f"    {word:12}{first}")
             for line in others:

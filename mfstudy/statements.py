@@ -113,8 +113,8 @@ def _rated(stated: float, measured: float, low: float, high: float) -> tuple[Rat
     if stated < low:
         return "slower", "is not seen at these sizes, where the mean falls more slowly"
     if stated - high > FAR:
-        return "far from sharp", f"is far from sharp, by {stated - measured:.2f} in the exponent"
-    return "faster", "is not attained, the mean falls faster"
+        return "far from sharp", f"is consistent and far from sharp, by {stated - measured:.2f} in the exponent"
+    return "faster", "is consistent and not attained, the mean falls faster"
 
 
 def by_bound(claim: Claim, target: Target, sizes: Floats, mean: Floats, error: Floats) -> Statement | None:

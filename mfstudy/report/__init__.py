@@ -15,7 +15,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from mfstudy import plot
-from mfstudy.claims import rows
+from mfstudy.claims import listing
 from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
@@ -256,10 +256,10 @@ def _theorems(results: Results) -> list[dict[str, Any]]:
     return [
         {
             "title": claim.title,
-            "rows": [(word, symbols(text)) for word, text in rows(claim, results.times.tolist(), results.sizes)],
-            "met": [(target.name, said.verdict, said.text) for of, target, said in results.met if of is claim],
+            "rows": [(word, escape(text) if word == "about" else symbols(text)) for word, text in rows],
+            "met": [s.text.removeprefix(f"{claim.title}, ") for of, _, s in results.met if of is claim],
         }
-        for claim in results.claims
+        for claim, rows in listing(results.claims, results.times.tolist(), results.sizes)
         if results.sizes
     ]
 
