@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
@@ -17,7 +18,7 @@ from mfstudy import plan as planning
 from mfstudy import study as studies_
 from mfstudy.cluster import EngineError
 from mfstudy.components import InputError, fill
-from mfstudy.console import Meter, amount, duration, show_fits, show_json, show_table
+from mfstudy.console import Meter, amount, duration, show_claims, show_fits, show_json, show_table
 from mfstudy.meanfield import UnreachableError
 from mfstudy.observables import principal
 from mfstudy.results import Results
@@ -27,6 +28,7 @@ from mfstudy.sweep import DiskError, InterruptedRunError, finish, timed
 from mfstudy.sweep import check as check_options
 from mfstudy.sweep import deepen as ask_for_more
 from mfstudy.sweep import run as run_study
+from mfstudy.theory import claims
 
 
 class Exit(IntEnum):
@@ -172,17 +174,19 @@ def init(name: str, like: str, as_json: bool) -> int:
 @_verb("mfstudy check mine.toml")
 @click.argument("study")
 def check(study: str, as_json: bool) -> int:
-    """Read a study and say what it means; compute nothing."""
+    """Read a study and say what it means, and which theorems speak about it; compute nothing."""
     for module in studies_.foreign(study):
         click.echo(f"imports {module}, which runs its code", err=True)
     loaded = studies_.load(study)
     table = _overview(loaded)
     notes = {"reference": f": {_IN_ADVANCE[loaded.problem.reference.shares]}"}
+    found = claims(loaded.problem)
     if as_json:
-        show_json(table)
+        show_json({**table, "theorems": [asdict(claim) for claim in found]})
     else:
         for key, value in table.items():
             click.echo(f"{key:12} {_words(value) if isinstance(value, dict) else _plain(value)}{notes.get(key, '')}")
+        show_claims(found, loaded.problem.time.save, loaded.sweep.sizes)
         click.echo("The problem's hash names the numbers: another observable, seed or law is another store.")
     return Exit.DONE
 

@@ -29,6 +29,7 @@ FOLDERS = {
     "kernels": ("at", "slope", "growth", "lipschitz"),
     "external": ("at", "potential", "growth", "lipschitz"),
     "velocities": ("at", "jacobian", "bounds"),
+    "theorems": ("claims",),
 }
 
 #: Magnitudes of numbers in studies: their powers stay far from overflow and underflow.
@@ -53,6 +54,11 @@ def kinds(folder: str) -> list[str]:
     """Return the names of the components that a folder of the package holds."""
     package = importlib.import_module(f"mfstudy.{folder}")
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+
+
+def classes(folder: str) -> list[type[Any]]:
+    """Return the component of each file of a folder of the package, by file name."""
+    return [component_class(importlib.import_module(f"mfstudy.{folder}.{kind}")) for kind in kinds(folder)]
 
 
 def component_class(module: types.ModuleType) -> type[Any]:

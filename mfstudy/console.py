@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,12 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from mfstudy.claims import listing
 from mfstudy.quantities import Quantity
 from mfstudy.results import Results
 from mfstudy.sweep import Progress
+from mfstudy.theorems import Claim
 
 #: Seconds between plain progress lines, where standard error is no terminal.
 QUIET = 10.0
+#: Characters of a line of what theorems claim.
+WIDTH = 100
 
 
 class Meter:
@@ -144,6 +149,18 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
         table.add_row(*row)
     width = None if sys.stdout is not None and sys.stdout.isatty() else 160
     Console(width=width, highlight=False).print(table)
+
+
+def show_claims(found: Sequence[Claim], save: Sequence[float], sizes: Sequence[int]) -> None:
+    """Print what theorems claim of a study: a title each, and below it aligned lines."""
+    click.echo("theorems" if found else "theorems     none speaks about this study")
+    for claim, rows in listing(found, save, sizes):
+        click.echo(f"  {claim.title}")
+        for word, text in rows:
+            first, *others = textwrap.wrap(text, WIDTH)
+            click.echo(f"    {word:12}{first}")
+            for line in others:
+                click.echo(f"{'':16}{line}")
 
 
 def show_fits(results: Results) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mfstudy.rates import RateLaw
-
 #: Roles of what a quantity is computed from, over all replicates.
 RAW = ("difference", "total", "control", "pool_control", "moment", "test", "coupled", "particle", "copy")
 
@@ -33,8 +31,6 @@ class Quantity:
         Whether there is one number for the whole run, stored with each save time.
     laws : tuple of str
         Names of the candidate laws; empty = those of the sampling of a measure.
-    slopes : tuple of RateLaw
-        Rates of theorems.
     pools : int
         Number of pools that replicates share, replicate r the pool r mod `pools`; 0 = nothing is shared.
     copies : int
@@ -50,7 +46,6 @@ class Quantity:
     raw: dict[str, tuple[str, ...]]
     per_run: bool
     laws: tuple[str, ...] = ()
-    slopes: tuple[RateLaw, ...] = ()
     pools: int = 0
     copies: int = 0
 
@@ -80,7 +75,6 @@ def _quantity(table: Mapping[str, Any], estimate: Mapping[str, Any], first: bool
         raw={role: names for role in RAW if (names := _named(whole, role, label))} if reduced else {},
         per_run=estimate["per"] == "run",
         laws=tuple(estimate["laws"]),
-        slopes=tuple(RateLaw(**{**law, "second": _pair(law["second"])}) for law in estimate["slopes"]),
         pools=table["pools"],
         copies=table["copies"],
     )
@@ -92,7 +86,3 @@ def _named(fields: list[Mapping[str, Any]], role: str, label: str) -> tuple[str,
 
 def _ended(field: Mapping[str, Any]) -> bool:
     return bool(field["role"] == "status")
-
-
-def _pair(values: list[float] | None) -> tuple[float, float] | None:
-    return None if values is None else (values[0], values[1])

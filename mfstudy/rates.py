@@ -28,8 +28,6 @@ _COUPLING = "Sznitman, Topics in propagation of chaos (1991), Theorem 1.4"
 _SZNITMAN = (("sznitman", None), ("sznitman-correction", (1.0, 0.0)))
 #: N^-2, the order of the squared distance of a law whose own order is 1/N, with and without its next term.
 _BIAS = "a law whose moments are off by order 1/N, the leading term of its expansion in 1/N"
-#: What theorems about the law of a particle are to a coupling.
-BELOW = "(for the law of one particle, whose distance is below the coupling)"
 _SQUARED = (("bias-squared", None), ("bias-squared-correction", (1.0, 0.0)))
 #: Names of the candidates for couplings, and for squared distances of laws.
 COUPLING = ("power", "power-log", "sznitman", "sznitman-correction")
@@ -198,18 +196,6 @@ def candidate_laws(
     if not chosen:
         raise ValueError("laws: an empty list, allowed is at least one name, or None for the default set")
     return tuple(law_by_name(name, dim, moment, p, bounded, regular) for name in chosen)
-
-
-def natalini_paul(dimension: int, statement: str = "Theorem 2.1") -> RateLaw:
-    """Return the rate of Natalini and Paul in dimension d of the positions: Theorem 2.1, Propositions 4.3 and 5.1.
-
-    The statement may end with words on what it is about.
-    """
-    source = f"Natalini and Paul, {statement}"
-    if statement.startswith("Proposition 5.1"):
-        return RateLaw("natalini-paul-5.1", 0.0, -1.0, source)
-    exponent = -1 / max(dimension, 2)
-    return RateLaw("natalini-paul", 1.0 if dimension == 2 else 0.0, exponent, source)
 
 
 def law_by_name(

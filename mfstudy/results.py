@@ -14,11 +14,11 @@ from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
 from mfstudy.meanfield import Euler
-from mfstudy.numbers import Numbers
 from mfstudy.observables import Status
 from mfstudy.quantities import Quantity
 from mfstudy.rates import RateLaw, reference_slopes
-from mfstudy.statements import Statement, between, statement
+from mfstudy.stated import Stated
+from mfstudy.statements import between
 from mfstudy.systematics import half_widths, moved
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 FAILED_FRACTION = 0.01
 #: Relative standard error above which what is computed from all replicates takes no part in a fit.
 RESOLVED = 0.5
-#: What cannot be said of a bound whose constant is not explicit.
-_INEXPLICIT = {"premises": None, "holds": None, "margin_log10": None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +46,7 @@ class Check:
     largest: Floats
 
 
-class Results(Numbers):
+class Results(Stated):
     """The numbers of a store, and what they say.
 
     Parameters
@@ -236,10 +234,13 @@ class Results(Numbers):
         }
 
     def slopes(self, quantity: Quantity) -> list[RateLaw]:
-        """Return the laws to be drawn beside a quantity: those of its theorems, or of the sampling of a measure."""
-        if quantity.slopes:
-            return list(quantity.slopes)
-        return list(reference_slopes(**self.sampling(quantity))) if quantity.p is not None else []
+        """Return the laws to be drawn beside a quantity, of different shapes: of the sampling, and of its theorems."""
+        laws = list(reference_slopes(**self.sampling(quantity))) if quantity.p is not None else []
+        laws += [c.rate for c in self.claims for t in c.targets if t.name == quantity.name and c.rate is not None]
+        shapes: dict[tuple[float | None, float], RateLaw] = {}
+        for law in laws:
+            shapes.setdefault((law.exponent, law.log_power), law)
+        return list(shapes.values())
 
     @cached_property
     def checks(self) -> list[Check]:
@@ -359,7 +360,7 @@ class Results(Numbers):
             "text": fit.text,
             **self._ends_table(quantity, time, used),
             "bracket_text": self.bracket_text(quantity, time),
-            "bounds": [{**asdict(found), **_INEXPLICIT} for found in self.statements(quantity, fit)],
+            "bounds": [asdict(found) for found in self.bounds(quantity, time, fit)],
         }
 
     def _ends_table(self, quantity: Quantity, time: int, used: list[int]) -> dict[str, list[float | None]]:
@@ -374,10 +375,6 @@ class Results(Numbers):
     def bracket_text(self, quantity: Quantity, time: int = -1) -> str:
         """Return what the ends of a quantity that is computed from all replicates claim of its rate; may be empty."""
         return between(self.sizes, self.ends(quantity, time)) if "coupled" in quantity.raw else ""
-
-    def statements(self, quantity: Quantity, fit: Fit) -> list[Statement]:
-        """Return what a fit says of the rates that theorems state for a quantity."""
-        return [found for law in quantity.slopes if (found := statement(law, fit)) is not None]
 
 
 def _codes() -> str:

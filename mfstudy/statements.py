@@ -1,57 +1,90 @@
-"""What a sweep says of the rates that theorems state. Pure."""
+"""What measured numbers say of theorems: of their rates, of explicit bounds, of bounds of each number. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from mfstudy.claims import decades
+from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
 from mfstudy.marginals import End
-from mfstudy.rates import RateLaw
+from mfstudy.theorems import Claim, Edition, Premise, Target
 from mfstudy.wording import cite
 
 #: Difference of exponents from which a bound is called far from sharp.
 FAR = 0.25
+#: Standard errors by which a mean is above its bound where that is called violated.
+SURE = 3.0
+#: Decades by which a number is not above its bound, by rounding.
+ROUNDING = 1e-9
 
-
-Rating = Literal["sharp", "far from sharp", "faster", "slower", "zero"]
+Rating = Literal["sharp", "far from sharp", "faster", "slower", "zero", "holds", "violated"]
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A theorem's rate beside the measured one; its constant is not explicit, so that no sweep can refute it.
+    """A theorem beside what was measured.
+
+    Where its right-hand side is explicit it holds or is violated, with a margin. Where a constant is not explicit no
+    sweep can refute it: its rate is compared, and the constant that the sweep needs is said.
 
     Parameters
     ----------
-    theorem, rate : str
-        Paper and statement, and the law in plain characters.
+    theorem, edition : str
+        Paper and statement; "as stated", "as printed" or "corrected".
+    rate : str or None
+        The law in plain characters.
     verdict : str
-        "sharp" where the measured exponent agrees with the rate's, "far from sharp" where the mean surely falls faster
-        by more than a quarter of a power of N, "faster" where it falls faster by less or less surely, "slower" where
-        it surely falls more slowly over these sizes, "zero" for values all zero.
+        "holds" or "violated" where all is explicit. Else "sharp" where the measured exponent agrees with the rate's,
+        "far from sharp" where the mean surely falls faster by more than a quarter of a power of N, "faster" where it
+        falls faster by less or less surely, "slower" where it surely falls more slowly over these sizes. "zero" for
+        values all zero.
     text : str
-        A sentence.
-    constant, constant_error : float
+        A sentence or two; premises that fail are named.
+    premises : tuple of Premise
+    constant, constant_error : float or None
         The largest mean over the rate, what the constant has to be for the bound to hold over these sizes, and its
         standard error.
+    consistent : bool or None
+        Of a rate: whether the interval of the effective exponent is at or below the rate's slope over these sizes,
+        None where it contains that slope, so that the sweep does not tell.
+    holds : bool or None
+        Of an explicit bound: whether the means less 3 standard errors are at or below it at every size.
+    margin_log10 : float or None
+        The smallest log10(bound / mean).
     """
 
     theorem: str
-    rate: str
+    edition: Edition
+    rate: str | None
     verdict: Rating
     text: str
-    constant: float
-    constant_error: float
+    premises: tuple[Premise, ...] = ()
+    constant: float | None = None
+    constant_error: float | None = None
+    consistent: bool | None = None
+    holds: bool | None = None
+    margin_log10: float | None = None
 
 
-def statement(law: RateLaw, fit: Fit) -> Statement | None:
-    """Compare a theorem's rate with a fit; None where nothing was measured."""
+def by_rate(claim: Claim, target: Target, fit: Fit) -> Statement | None:
+    """Compare a theorem's rate with a fit; None where it has none, or where nothing was measured."""
+    law, name = claim.rate, _named(claim, target)
+    if law is None:
+        return None
+    common: dict[str, Any] = {
+        "theorem": claim.theorem,
+        "edition": claim.edition,
+        "rate": law.formula,
+        "premises": claim.premises,
+    }
     if fit.verdict == "zero":
-        text = f"{law.source} holds: both sides are zero."
-        return Statement(law.source, law.formula, "zero", text, 0.0, 0.0)
+        text = f"{name} holds: both sides are zero.{_unmet(claim)}"
+        return Statement(**common, verdict="zero", text=text, constant=0.0, constant_error=0.0, consistent=True)
     if fit.effective_exponent is None or fit.effective_exponent_interval is None:
         return None
     logs = np.log(fit.sizes)
@@ -60,21 +93,132 @@ def statement(law: RateLaw, fit: Fit) -> Statement | None:
     needed = fit.mean / law.shape(fit.sizes)
     most = int(np.argmax(needed))
     constant, error = float(needed[most]), float(needed[most] * fit.standard_error[most] / fit.mean[most])
-    measured = cite(fit.effective_exponent, fit.effective_exponent_interval)
-    verdict: Rating
-    if low <= stated <= high:
-        verdict, how = "sharp", "is attained within the error"
-    elif stated < low:
-        verdict, how = "slower", "is not seen at these sizes, where the mean falls more slowly"
-    elif stated - high > FAR:
-        verdict, how = "far from sharp", f"is far from sharp, by {stated - fit.effective_exponent:.2f} in the exponent"
-    else:
-        verdict, how = "faster", "is not attained, the mean falls faster"
+    verdict, how = _rated(stated, fit.effective_exponent, low, high)
+    standing = f"C = {claim.unknown}" if claim.unknown else "C"
     text = (
-        f"{law.source}: {law.formula}, over these sizes like N^{stated:.2f}, {how} (measured: {measured}); it needs"
-        f" C >= {constant:.2g} ± {error:.1g} there."
+        f"{name}: {law.formula}, over these sizes like N^{stated:.2f}, {how} (measured:"
+        f" {cite(fit.effective_exponent, (low, high))}); it needs {standing} >= {constant:.2g} ± {error:.1g}"
+        f" there.{_unmet(claim)}"
     )
-    return Statement(law.source, law.formula, verdict, text, constant, error)
+    consistent = True if high <= stated else False if low > stated else None
+    return Statement(
+        **common, verdict=verdict, text=text, constant=constant, constant_error=error, consistent=consistent
+    )
+
+
+def _rated(stated: float, measured: float, low: float, high: float) -> tuple[Rating, str]:
+    """Compare a stated exponent with a measured one and its interval, in a word and in words."""
+    if low <= stated <= high:
+        return "sharp", "is attained within the error"
+    if stated < low:
+        return "slower", "is not seen at these sizes, where the mean falls more slowly"
+    if stated - high > FAR:
+        return "far from sharp", f"is consistent and far from sharp, by {stated - measured:.2f} in the exponent"
+    return "faster", "is consistent and not attained, the mean falls faster"
+
+
+def by_bound(claim: Claim, target: Target, sizes: Floats, mean: Floats, error: Floats) -> Statement | None:
+    """Compare means over replicates with a theorem's explicit right-hand side.
+
+    Parameters
+    ----------
+    claim, target
+    sizes, mean, error : (n,) arrays
+        With the standard errors of the means; sizes without either are left out.
+
+    Returns
+    -------
+    Statement or None
+        None where the right-hand side is not explicit, or nothing was measured.
+    """
+    kept = np.isfinite(mean) & np.isfinite(error)
+    if claim.bound is None or not kept.any():
+        return None
+    sizes, mean, error = sizes[kept], mean[kept], error[kept]
+    bound, name = claim.bound.at(sizes), _named(claim, target)
+    lowest = mean - SURE * error
+    above = (lowest > 0) & (_log10(lowest) > bound + ROUNDING)
+    positive = (mean > 0) & np.isfinite(bound)
+    margin = _margin(bound[positive] - _log10(mean[positive]))
+    said = f"its right side is {decades(bound, sizes)}"
+    if above.any():
+        how = f"is violated at N = {', '.join(f'{size:g}' for size in sizes[above])}"
+    else:
+        how = "holds at every size"
+    how += "" if margin is None else f", the smallest margin is 10^{margin:.2f}"
+    return Statement(
+        theorem=claim.theorem,
+        edition=claim.edition,
+        rate=None,
+        verdict="violated" if above.any() else "holds",
+        text=f"{name} {how}; {said}.{_unmet(claim)}",
+        premises=claim.premises,
+        holds=not above.any(),
+        margin_log10=margin,
+    )
+
+
+def by_check(
+    claim: Claim, target: Target, measured: Floats, bound: Floats | None, excess: Floats | None
+) -> Statement | None:
+    """Say whether a theorem's own bound of each number holds.
+
+    Parameters
+    ----------
+    claim, target
+    measured, bound : (n,) arrays
+        log10 of the numbers and of their bounds, NaN where absent; the bounds None where they are not stored.
+    excess : (n,) array or None
+        By how much each number is above its bound, 0 where it is not; None where it is not stored.
+
+    Returns
+    -------
+    Statement or None
+        None where there is no number.
+    """
+    known = np.isfinite(measured) if excess is None else np.isfinite(excess)
+    count, name = int(known.sum()), f"{_named(claim, target)}, {target.name}"
+    if not count:
+        return None
+    gaps = np.full(measured.shape, np.nan) if bound is None else bound - measured
+    above = (gaps < -ROUNDING) if excess is None else np.abs(np.nan_to_num(excess)) > 0
+    margin = _margin(gaps)
+    if above.any():
+        by = f", by up to {np.nanmax(excess):.2g} {target.unit}".rstrip() if excess is not None else ""
+        how = f"violated in {int(above.sum())} of {count} numbers{by}"
+    else:
+        how = f"holds in all {count} numbers"
+    text = f"{name}: {how}{'' if margin is None else f', the smallest margin is 10^{margin:.2f}'}.{_unmet(claim)}"
+    return Statement(
+        theorem=claim.theorem,
+        edition=claim.edition,
+        rate=None,
+        verdict="violated" if above.any() else "holds",
+        text=text,
+        premises=claim.premises,
+        holds=not above.any(),
+        margin_log10=margin,
+    )
+
+
+def _named(claim: Claim, target: Target) -> str:
+    return f"{claim.title} ({target.about})" if target.about else claim.title
+
+
+def _unmet(claim: Claim) -> str:
+    """Say which premises fail; nothing where none does."""
+    return f" Its hypothesis is not satisfied: {'; '.join(claim.unmet)}." if claim.unmet else ""
+
+
+def _log10(values: Floats) -> Floats:
+    """Return log10, -inf where a value is not above 0."""
+    return np.log10(values, out=np.full(values.shape, -np.inf), where=values > 0)
+
+
+def _margin(gaps: Floats) -> float | None:
+    """Return the smallest of what is a number."""
+    finite = gaps[np.isfinite(gaps)]
+    return float(finite.min()) if len(finite) else None
 
 
 def between(sizes: Sequence[int], ends: Sequence[tuple[End | None, End | None]]) -> str:

@@ -173,7 +173,7 @@ def test_distances_of_laws_are_of_smaller_order(results):
         assert np.all(np.isfinite(values).sum(axis=1) == POOLS)  # errors over pools
         if fit.effective_exponent is not None:
             assert fit.effective_exponent_interval[0] < -1.2
-    statements = results.statements(results.quantity("stage_liouville_vlasov_w2_sq"), fit)
+    statements = results.bounds(results.quantity("stage_liouville_vlasov_w2_sq"), -1, fit)
     assert [s.theorem for s in statements] == ["Natalini and Paul, Proposition 5.1"]
     assert "slower" not in [s.verdict for s in statements]
 

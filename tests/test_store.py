@@ -23,7 +23,8 @@ def test_schema_on_disk(tiny_results, tiny):
     root = tiny_results.store.path
     attributes = json.loads((root / "zarr.json").read_text())["attributes"]
     assert set(attributes) == {
-        "format", "schema", "identity", "name", "problem", "study", "force", "save", "fields", "observables", "law",
+        "format", "schema", "identity", "name", "problem", "study", "force", "save", "fields", "observables",
+        "theorems", "law",
     }  # fmt: skip
     assert attributes["fields"] == [
         "status",
@@ -217,6 +218,6 @@ def test_refusals(tmp_path, tiny, tiny_results):
     with pytest.raises(InputError, match="not an mfstudy store"):
         mfstudy.open(tmp_path / "full")
     root = tiny_results.store.path / "zarr.json"
-    root.write_text(root.read_text().replace('"schema": 2', '"schema": 1', 1))
-    with pytest.raises(InputError, match="store schema 1 is another version; allowed: 2"):
+    root.write_text(root.read_text().replace('"schema": 3', '"schema": 1', 1))
+    with pytest.raises(InputError, match="store schema 1 is another version; allowed: 3"):
         mfstudy.open(tiny_results.store.path)

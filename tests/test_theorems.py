@@ -29,7 +29,7 @@ from mfstudy.systems import Constants
 from mfstudy.systems._pairwise import Pairwise
 from mfstudy.systems.flocking import Flocking
 from mfstudy.systems.vlasov import Vlasov
-from mfstudy.theorems import natalini_paul
+from mfstudy.theorems import _natalini_paul as natalini_paul
 
 FREE = 'kind = "free_transport"'
 TRAP = 'kind = "flocking"\nbeta = 0.0\nexternal = {kind = "harmonic", frequency = %s}'

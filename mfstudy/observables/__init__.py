@@ -14,7 +14,6 @@ from mfstudy.ensemble import Ensemble, Measure, Phase, State
 from mfstudy.laws import InitialLaw
 from mfstudy.liouville import Halves
 from mfstudy.meanfield import MeanField, Snapshot
-from mfstudy.rates import RateLaw
 from mfstudy.streams import Purpose
 from mfstudy.systems import Budget, Dynamics
 
@@ -78,8 +77,6 @@ class Field:
         "time" or "run": whether the number belongs to a save time or to the whole run.
     laws : tuple of str
         Of an estimate: names of the candidate laws of its rate; empty = those of the sampling of a measure, by p.
-    slopes : tuple of RateLaw
-        Of an estimate: rates of theorems to be drawn beside the means, other than those of the sampling.
     """
 
     name: str
@@ -90,7 +87,6 @@ class Field:
     scale: Literal["linear", "log10"] = "linear"
     per: Literal["time", "run"] = "time"
     laws: tuple[str, ...] = ()
-    slopes: tuple[RateLaw, ...] = ()
 
 
 #: What `needs` may name and every run provides; a system may have more.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from mfstudy.ensemble import Phase
 from mfstudy.forces.chemical import Supremum, gradient_supremum
 from mfstudy.laws import InitialLaw
 from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
-from mfstudy.rates import COUPLING, natalini_paul
+from mfstudy.rates import COUPLING
 from mfstudy.systems import Budget
 
 #: Grid points per shortest wave, at save times and between them, by dimension.
@@ -36,14 +36,14 @@ class Chemical(Named):
 
     def fields(self, phase: Phase) -> tuple[Field, ...]:
         """Return the squared supremum and its largest value so far, each with a bracket of all its errors."""
-        rates: dict[str, Any] = {"laws": COUPLING, "slopes": (natalini_paul(phase.position),)}
+        del phase
         now, peak = "gradient_sq", "gradient_sq_max"
         what = "supremum of |∇φ − ∇ψ|², φ emitted by the particles, ψ by the mean field"
         return (
-            Field(now, now, "estimate", what, **rates),
+            Field(now, now, "estimate", what, laws=COUPLING),
             Field(f"{now}_lower", now, "lower", "attained, less the error of grad psi"),
             Field(f"{now}_upper", now, "upper", "proved bound of the supremum, plus the error of grad psi"),
-            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run", **rates),
+            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run", laws=COUPLING),
             Field(f"{peak}_lower", peak, "lower", "attained, less the error of grad psi", per="run"),
             Field(
                 f"{peak}_upper", peak, "upper", "proved bound of the supremum, plus the error of grad psi", per="run"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from mfstudy.ensemble import Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
-from mfstudy.rates import BELOW, COUPLING, natalini_paul
+from mfstudy.rates import COUPLING
 from mfstudy.systems import Budget
 
 
@@ -35,14 +35,14 @@ class Coupling(Named):
 
     def fields(self, phase: Phase) -> tuple[Field, ...]:
         """Return the mean squared distance and its largest value so far, with the reference's error as a bracket."""
-        rates: dict[str, Any] = {"laws": COUPLING, "slopes": (natalini_paul(phase.position, f"Theorem 2.1 {BELOW}"),)}
+        del phase
         now, peak = "distance_sq", "distance_sq_max"
         what = "mean squared distance of the particles to their copies in the mean field"
         return (
-            Field(now, now, "estimate", what, **rates),
+            Field(now, now, "estimate", what, laws=COUPLING),
             Field(f"{now}_lower", now, "lower", "less the error of the mean field"),
             Field(f"{now}_upper", now, "upper", "plus the error of the mean field"),
-            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run", **rates),
+            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run", laws=COUPLING),
             Field(f"{peak}_lower", peak, "lower", "less the error of the mean field", per="run"),
             Field(f"{peak}_upper", peak, "upper", "plus the error of the mean field", per="run"),
         )

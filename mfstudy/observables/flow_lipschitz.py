@@ -14,7 +14,7 @@ from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
 from mfstudy.observables._support import constants, excess, require_velocities
 from mfstudy.systems import Budget
-from mfstudy.theorems.natalini_paul import flow_exponent, flow_exponent_as_printed
+from mfstudy.theorems._natalini_paul import flow_exponent, flow_exponent_as_printed
 
 #: The particle that is displaced. Particles are exchangeable, so that the first is as good as any.
 DISPLACED = 0
@@ -33,7 +33,7 @@ class FlowLipschitz(Named):
     of each replicate, and 2 d x 2 d matrices in the operator norm. What is measured is the largest over the particles
     i, for one j and one start: a lower bound of the supremum that the theorem bounds; and the sum over i that its proof
     bounds. As printed the bound is exp((Lip gamma + Lip grad chi t) t), which free transport violates; corrected it is
-    `mfstudy.theorems.natalini_paul.flow_exponent`. Constants are those on the support up to t.
+    `mfstudy.theorems._natalini_paul.flow_exponent`. Constants are those on the support up to t.
 
     Differences resolve forces that vary on lengths of 0.04 of the cloud or more, to 1e-6.
 

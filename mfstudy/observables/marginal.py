@@ -13,7 +13,7 @@ from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot
 from mfstudy.observables import FORCES, Field, Role, View
 from mfstudy.observables._named import Named
-from mfstudy.rates import MARGINAL, natalini_paul
+from mfstudy.rates import MARGINAL
 from mfstudy.systems import Budget
 from mfstudy.transport.bracket import UncertifiedError
 from mfstudy.transport.wasserstein import wasserstein
@@ -72,9 +72,9 @@ class Marginal(Named):
 
     def reduced(self, phase: Phase) -> tuple[Field, ...]:
         """Return the squared distance."""
+        del phase
         what = "W_2^2(law of one particle, rho^t), from all replicates"
-        slopes = (natalini_paul(phase.position),)
-        return (Field(QUANTITY, QUANTITY, "estimate", what, laws=MARGINAL, slopes=slopes),)
+        return (Field(QUANTITY, QUANTITY, "estimate", what, laws=MARGINAL),)
 
     def admit(self, phase: Phase, law: InitialLaw) -> None:
         """Refuse laws without a covariance."""

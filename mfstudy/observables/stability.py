@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from mfstudy.distances.wasserstein import Wasserstein
-from mfstudy.ensemble import Ensemble, Measure, Phase
+from mfstudy.ensemble import Measure, Phase
 from mfstudy.laws import InitialLaw
 from mfstudy.meanfield import Snapshot, pushed
 from mfstudy.observables import Field, View
@@ -18,7 +18,8 @@ from mfstudy.observables._support import constants, excess, require_velocities
 from mfstudy.observables.empirical import Empirical
 from mfstudy.streams import Purpose
 from mfstudy.systems import Budget
-from mfstudy.theorems.natalini_paul import stability_exponent, stability_exponent_as_printed
+from mfstudy.theorems import corner
+from mfstudy.theorems._natalini_paul import stability_exponent, stability_exponent_as_printed
 from mfstudy.transport.bracket import UncertifiedError
 
 #: Standard errors by which an end of a bracket is moved out before it decides.
@@ -35,7 +36,7 @@ class Stability(Named):
     the theorem bounds the ratio of each replicate. Both distances are brackets over the same draws of rho_in; the ratio
     of the lower end now to the upper end at the start, each moved out by 4.5 standard errors, decides whether a bound
     is violated. Printed, the bound is 2 exp(Gamma(t)), Gamma of (40), and its proof lacks the factor 2; corrected it
-    is `mfstudy.theorems.natalini_paul.stability_exponent`. Constants are those on the support up to t.
+    is `mfstudy.theorems._natalini_paul.stability_exponent`. Constants are those on the support up to t.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ class Stability(Named):
         before = _ends(view, view.start.ensemble.measure(view.phase), initial)
         now = _ends(view, view.particles, view.reference)
         middle, lower, upper = (math.log10(a / b) for a, b in zip(now, (before[0], before[2], before[1]), strict=True))
-        known = constants(view, _corner(view.law, view.phase))
+        known = constants(view, corner(view.law, view.phase))
         gamma = stability_exponent_as_printed(known, view.time)
         proof = (10 ** min(gamma, LARGEST) - 1) / math.log(10)
         corrected = stability_exponent(known, view.time) / math.log(10)
@@ -118,9 +119,3 @@ def _initial(view: View) -> Snapshot:
     if view.reference.mean is None:
         return initial
     return replace(initial, mean=law.mean, covariance=law.covariance)
-
-
-def _corner(law: InitialLaw, phase: Phase) -> Ensemble:
-    """Return one particle whose |x| and |v| are not less than any on the support."""
-    farthest = np.abs(law.support).max(axis=1)[None]
-    return Ensemble(farthest[:, : phase.position], farthest[:, phase.position :])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -15,14 +14,11 @@ from mfstudy.liouville import COPIES, LIOUVILLE
 from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
 from mfstudy.observables.marginal import moments_of
-from mfstudy.rates import BELOW, COUPLING, MARGINAL, natalini_paul
+from mfstudy.rates import COUPLING, MARGINAL
 from mfstudy.systems import Budget
 
-#: The steps: name in the store, in words, and the statement that bounds the squared distance of the laws.
-STEPS = (
-    ("particles_liouville", "(P) to (LV)", "Proposition 4.3"),
-    ("liouville_vlasov", "(LV) to (V)", "Proposition 5.1"),
-)
+#: The steps: name in the store, and in words.
+STEPS = (("particles_liouville", "(P) to (LV)"), ("liouville_vlasov", "(LV) to (V)"))
 
 
 @dataclass(frozen=True)
@@ -53,11 +49,10 @@ class Stage(Named):
         """Return couplings of both steps, and the moments from which the distances of the laws are computed."""
         copies = COPIES[phase.position]
         found = []
-        for step, words, statement in STEPS:
+        for step, words in STEPS:
             key, what = f"{step}_sq", f"mean squared distance of the particles of {words}"
-            estimate = partial(Field, laws=COUPLING, slopes=(natalini_paul(phase.position, f"{statement} {BELOW}"),))
             found += [
-                estimate(key, key, "estimate", what),
+                Field(key, key, "estimate", what, laws=COUPLING),
                 Field(f"{key}_pool", key, "pool", f"{what}, with pools of {copies} copies"),
             ]
         rest = f"{STEPS[1][0]}_w2_sq"
@@ -73,6 +68,7 @@ class Stage(Named):
 
     def reduced(self, phase: Phase) -> tuple[Field, ...]:
         """Return the squared distances of the laws of one particle."""
+        del phase
         return tuple(
             Field(
                 f"{step}_w2_sq",
@@ -80,9 +76,8 @@ class Stage(Named):
                 "estimate",
                 f"W_2^2 of the laws of one particle of {words}, from means and covariances",
                 laws=MARGINAL,
-                slopes=(natalini_paul(phase.position, statement),),
             )
-            for step, words, statement in STEPS
+            for step, words in STEPS
         )
 
     def admit(self, phase: Phase, law: InitialLaw) -> None:

@@ -14,7 +14,7 @@ from mfstudy.observables import Field, View
 from mfstudy.observables._named import Named
 from mfstudy.observables._support import bounds, constants, excess, lengths, require_velocities
 from mfstudy.systems import Budget
-from mfstudy.theorems.natalini_paul import displacement_as_printed, growth_as_printed
+from mfstudy.theorems._natalini_paul import displacement_as_printed, growth_as_printed
 
 #: Relative error of lengths by rounding and the time step, by which a bound is not missed.
 ALLOWANCE = 1e-9

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from mfstudy import plot
+from mfstudy.claims import listing
 from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
@@ -200,6 +201,7 @@ def _page(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
         errors=_errors(results),
         step_errors=_step_errors(results),
         checks=_checks(results),
+        theorems=_theorems(results),
         sizes=results.sizes,
         counts=results.counts,
         messages=results.store.messages(MESSAGES) if results.failed else [],
@@ -238,7 +240,7 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
         "text": fit.text,
         "statements": [
             *filter(None, [results.bracket_text(quantity, time)]),
-            *(found.text for found in results.statements(quantity, fit)),
+            *(found.text for found in results.bounds(quantity, time, fit)),
         ],
         "bracket": "between" if quantity.raw else "bracket half-width",
         "numbers": _numbers(fit),
@@ -247,6 +249,19 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
         "rows": [_cells(results, quantity, fit, row) for row in _rows(results, quantity, time, fit)],
         "laws": _laws(results, quantity, fit),
     }
+
+
+def _theorems(results: Results) -> list[dict[str, Any]]:
+    """Return what theorems claim of the study's numbers, and what those without a rate say of it."""
+    return [
+        {
+            "title": claim.title,
+            "rows": [(word, escape(text) if word == "about" else symbols(text)) for word, text in rows],
+            "met": [s.text.removeprefix(f"{claim.title}, ") for of, _, s in results.met if of is claim],
+        }
+        for claim, rows in listing(results.claims, results.times.tolist(), results.sizes)
+        if results.sizes
+    ]
 
 
 def _errors(results: Results) -> list[tuple[str, ...]]:

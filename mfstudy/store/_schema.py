@@ -11,6 +11,7 @@ from mfstudy.liouville import COPIES, LIOUVILLE
 from mfstudy.observables import reduces, stored_fields
 from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Study
+from mfstudy.theory import claims
 
 FORMAT = "mfstudy"
 SCHEMA = 3
@@ -59,6 +60,7 @@ def root_attributes(study: Study) -> dict[str, Any]:
             }
             for o in problem.observables
         ],
+        "theorems": [asdict(claim) for claim in claims(problem)],
         "law": {
             "support_dimension": law.support_dimension,
             "bounded": math.isfinite(law.support_radius),

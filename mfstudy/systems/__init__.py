@@ -14,6 +14,10 @@ from mfstudy.ensemble import Ensemble, Floats, Phase, State
 from mfstudy.forces.fourier import Lattice
 from mfstudy.laws import InitialLaw
 
+#: Probability that one particle of an unbounded law starts outside the box that its force is built for: below 1e-12 in
+#: a study of 1e12 particles.
+OUTSIDE = 1e-24
+
 
 @dataclass(frozen=True)
 class Budget:

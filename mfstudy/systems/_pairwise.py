@@ -33,12 +33,9 @@ from mfstudy.forces.sums import (
     fourier_sum,
 )
 from mfstudy.laws import InitialLaw
-from mfstudy.systems import Budget, Constants, Dynamics
+from mfstudy.systems import OUTSIDE, Budget, Constants, Dynamics
 from mfstudy.systems._bound import Bound, Medium
 
-#: Probability that one particle of an unbounded law starts outside the box that its force is built for: below 1e-12 in
-#: a study of 1e12 particles.
-OUTSIDE = 1e-24
 #: Part of its largest value that the spectrum of chi may have where it is cut off.
 WORST_BAND = 0.3
 #: Part of the box that is added for what particles emit, and factor to which a force may be less exact in a large box.

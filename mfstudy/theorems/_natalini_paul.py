@@ -1,4 +1,4 @@
-"""Explicit bounds of Natalini and Paul, as printed and as corrected.
+"""Rates and explicit bounds of Natalini and Paul, as printed and as corrected: what their statements share.
 
 R. Natalini and T. Paul, "The mean-field limit for hybrid models of collective motions with chemotaxis".
 
@@ -13,7 +13,24 @@ import math
 
 import numpy as np
 
+from mfstudy.rates import RateLaw
 from mfstudy.systems import Constants
+
+#: How messages begin.
+PAPER = "Natalini and Paul"
+#: What theorems about the law of a particle are to a coupling.
+BELOW = "for the law of one particle, whose distance is below the coupling"
+
+
+def sampling_rate(dimension: int, statement: str = "Theorem 2.1") -> RateLaw:
+    """Return C_d(N), the rate of Theorems 2.1 and 4.2 and of Proposition 4.3, in dimension d of the positions."""
+    exponent = -1 / max(dimension, 2)
+    return RateLaw("natalini-paul", 1.0 if dimension == 2 else 0.0, exponent, f"{PAPER}, {statement}")
+
+
+def in_words(rate: RateLaw) -> str:
+    """Return how a right-hand side depends on N, its constant left out."""
+    return rate.formula.removeprefix("C ")
 
 
 def growth_as_printed(constants: Constants, t: float) -> float:
