@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
+from mfstudy.constants import Growth, Needed, growth
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
 from mfstudy.numbers import Numbers
 from mfstudy.quantities import Quantity
-from mfstudy.statements import Statement, by_bound, by_check, by_rate
+from mfstudy.statements import Statement, by_bound, by_check, by_rate, constant_of
 from mfstudy.theorems import Claim, Target
 
 
@@ -50,6 +52,27 @@ class Stated(Numbers):
         for claim, target in self.claims_on(quantity.name, time):
             found += [by_rate(claim, target, fit), by_bound(claim, target, sizes, mean, error)]
         return [statement for statement in found if statement is not None]
+
+    def growths(self, fits: Sequence[tuple[Quantity, int, Fit]]) -> list[tuple[Quantity, Claim, Growth]]:
+        """Return how the constants that rates need grow over the save times, where each is above 0 for sure.
+
+        Parameters
+        ----------
+        fits : sequence of (Quantity, int, Fit)
+            Of all quantities at all save times.
+        """
+        series: dict[tuple[str, str], list[tuple[Quantity, Claim, int, Needed]]] = {}
+        for quantity, time, fit in fits:
+            for claim, target in self.claims_on(quantity.name, time):
+                if not target.about and (needed := constant_of(claim, fit)) is not None:
+                    key = quantity.name, claim.title
+                    series.setdefault(key, []).append((quantity, claim, time, needed))
+        found = []
+        for entries in series.values():
+            grown = growth([self.times[entry[2]] for entry in entries], [entry[3] for entry in entries])
+            if grown is not None and len(entries) > 1:
+                found.append((entries[0][0], entries[0][1], grown))
+        return found
 
     def _means(self, quantity: Quantity, time: int, fit: Fit) -> tuple[Floats, Floats, Floats]:
         """Return sizes, means and standard errors, (n,) each: those of a fit, of the replicates where it gives none."""

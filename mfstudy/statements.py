@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 
 from mfstudy.claims import decades
+from mfstudy.constants import Needed, needed_constant
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
 from mfstudy.marginals import End
 from mfstudy.theorems import Claim, Edition, Premise, Target
-from mfstudy.wording import cite
+from mfstudy.wording import Interval, cite
 
 #: Difference of exponents from which a bound is called far from sharp.
 FAR = 0.25
@@ -46,9 +47,9 @@ class Statement:
     text : str
         A sentence or two; premises that fail are named.
     premises : tuple of Premise
-    constant, constant_error : float or None
-        The largest mean over the rate, what the constant has to be for the bound to hold over these sizes, and its
-        standard error.
+    constant, constant_interval, constant_size : float, pair, float or None
+        The largest mean over the rate, what the constant has to be for the bound to hold for this law over these sizes;
+        its interval at 95 %, simultaneous over the sizes; and where it is needed.
     consistent : bool or None
         Of a rate: whether the interval of the effective exponent is at or below the rate's slope over these sizes,
         None where it contains that slope, so that the sweep does not tell.
@@ -65,7 +66,8 @@ class Statement:
     text: str
     premises: tuple[Premise, ...] = ()
     constant: float | None = None
-    constant_error: float | None = None
+    constant_interval: Interval | None = None
+    constant_size: float | None = None
     consistent: bool | None = None
     holds: bool | None = None
     margin_log10: float | None = None
@@ -84,26 +86,42 @@ def by_rate(claim: Claim, target: Target, fit: Fit) -> Statement | None:
     }
     if fit.verdict == "zero":
         text = f"{name} holds: both sides are zero.{_unmet(claim)}"
-        return Statement(**common, verdict="zero", text=text, constant=0.0, constant_error=0.0, consistent=True)
-    if fit.effective_exponent is None or fit.effective_exponent_interval is None:
+        return Statement(
+            **common, verdict="zero", text=text, constant=0.0, constant_interval=(0.0, 0.0), consistent=True
+        )
+    needed = constant_of(claim, fit)
+    if fit.effective_exponent is None or fit.effective_exponent_interval is None or needed is None:
         return None
-    logs = np.log(fit.sizes)
-    stated = float(np.polyfit(logs, np.log(law.shape(fit.sizes)), 1)[0])
+    stated = float(np.polyfit(np.log(fit.sizes), np.log(_right_side(claim, fit.sizes)), 1)[0])
     low, high = fit.effective_exponent_interval
-    needed = fit.mean / law.shape(fit.sizes)
-    most = int(np.argmax(needed))
-    constant, error = float(needed[most]), float(needed[most] * fit.standard_error[most] / fit.mean[most])
     verdict, how = _rated(stated, fit.effective_exponent, low, high)
     standing = f"C = {claim.unknown}" if claim.unknown else "C"
     text = (
         f"{name}: {law.formula}, over these sizes like N^{stated:.2f}, {how} (measured:"
-        f" {cite(fit.effective_exponent, (low, high))}); it needs {standing} >= {constant:.2g} ± {error:.1g}"
-        f" there.{_unmet(claim)}"
+        f" {cite(fit.effective_exponent, (low, high))}); it needs {standing} >="
+        f" {cite(needed.constant, needed.interval)} for this law there.{_unmet(claim)}"
     )
     consistent = True if high <= stated else False if low > stated else None
     return Statement(
-        **common, verdict=verdict, text=text, constant=constant, constant_error=error, consistent=consistent
+        **common,
+        verdict=verdict,
+        text=text,
+        constant=needed.constant,
+        constant_interval=needed.interval,
+        constant_size=needed.size,
+        consistent=consistent,
     )
+
+
+def constant_of(claim: Claim, fit: Fit) -> Needed | None:
+    """Return the constant that a claim's rate needs over the sizes of a fit; None where either has no numbers."""
+    return None if claim.rate is None else needed_constant(fit, _right_side(claim, fit.sizes))
+
+
+def _right_side(claim: Claim, sizes: Floats) -> Floats:
+    """Return what a claim has beside its unknown constant."""
+    assert claim.rate is not None
+    return claim.known * claim.rate.shape(sizes, c=claim.second)
 
 
 def _rated(stated: float, measured: float, low: float, high: float) -> tuple[Rating, str]:

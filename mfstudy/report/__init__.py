@@ -15,15 +15,15 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from mfstudy import plot
-from mfstudy.claims import listing
 from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
 from mfstudy.plot.curves import law_error, laws
-from mfstudy.plot.words import DASH, GREEK, MINUS, SYMBOL, decimals
+from mfstudy.plot.words import DASH, GREEK, SYMBOL
 from mfstudy.quantities import Quantity
+from mfstudy.report._digits import plus_minus, rate_row, scientific, signed, small
+from mfstudy.report._theory import growths, theorems
 from mfstudy.results import Results
-from mfstudy.wording import Interval
 
 #: Lines of failed replicates that the page shows.
 MESSAGES = 8
@@ -37,6 +37,7 @@ _COLUMNS = (
     "replicates",
     "mean",
     "standard_error",
+    "systematic",
     "bracket_half_width",
     "lower",
     "upper",
@@ -113,6 +114,7 @@ def _rows(results: Results, quantity: Quantity, time: int, fit: Fit) -> list[dic
             "replicates": int(count),
             "mean": number(fit.mean, size),
             "standard_error": number(fit.standard_error, size),
+            "systematic": number(fit.systematic, size),
             "bracket_half_width": number(half_width, size),
             "lower": number(table["lower"], size),
             "upper": number(table["upper"], size),
@@ -132,49 +134,6 @@ def _csv(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
         for row in _rows(results, quantity, time, fit):
             writer.writerow({**where, "time": float(results.times[time]), **row})
     return stream.getvalue()
-
-
-def plus_minus(value: float | None, error: float | None) -> str:
-    """Return a value with its error to two digits, a common power of ten taken out; a dash for no value.
-
-    Parameters
-    ----------
-    value, error : float or None
-        In the same unit.
-    """
-    if value is None:
-        return DASH
-    if value == 0:
-        return "0"
-    if error is None or not 0 < error < np.inf:
-        return f"{_power(value, 4)} (no error)"
-    power = int(np.floor(np.log10(max(abs(value), error))))
-    power = power if power < -2 or power > 4 else 0
-    digits = max(0, 1 - int(np.floor(np.log10(error))) + power)
-    pair = f"{_signed(value / 10.0**power, digits)} ± {error / 10.0**power:.{digits}f}"
-    return f"({pair}){_ten(power)}" if power else pair
-
-
-def _power(value: float, digits: int) -> str:
-    """Return a number to some digits, a power of ten taken out where it is small or large."""
-    mantissa, power = f"{value:.{digits - 1}e}".split("e")
-    return f"{mantissa}{_ten(int(power))}" if not -4 < int(power) < 5 else f"{value:#.{digits}g}".rstrip(".")
-
-
-def _ten(power: int) -> str:
-    return f" \u00d7 10{str(power).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
-
-
-def _signed(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}".replace("-", MINUS)
-
-
-def _interval(label: str, value: float | None, interval: Interval | None) -> tuple[str, str, str] | None:
-    """Return a row of the table of rates."""
-    if value is None or interval is None:
-        return None
-    digits = decimals(value, interval)
-    return label, _signed(value, digits), " to ".join(_signed(end, digits) for end in interval)
 
 
 # -- the page --------------------------------------------------------------------------------------------
@@ -201,7 +160,9 @@ def _page(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
         errors=_errors(results),
         step_errors=_step_errors(results),
         checks=_checks(results),
-        theorems=_theorems(results),
+        theorems=theorems(results, symbols),
+        growths=growths(results),
+        times=[f"{time:g}" for time in results.times],
         sizes=results.sizes,
         counts=results.counts,
         messages=results.store.messages(MESSAGES) if results.failed else [],
@@ -239,9 +200,10 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
         "verdict": fit.verdict,
         "text": fit.text,
         "statements": [
-            *filter(None, [results.bracket_text(quantity, time)]),
+            *filter(None, [_left_out(results.exclusions(quantity, time, fit)), results.bracket_text(quantity, time)]),
             *(found.text for found in results.bounds(quantity, time, fit)),
         ],
+        "estimator": fit.estimator,
         "bracket": "between" if quantity.raw else "bracket half-width",
         "numbers": _numbers(fit),
         "figure": _inline(plot.svg(plot.convergence(results, quantity, time, fit)), f"q{index}-"),
@@ -251,17 +213,9 @@ def _section(results: Results, index: int, quantity: Quantity, time: int, fit: F
     }
 
 
-def _theorems(results: Results) -> list[dict[str, Any]]:
-    """Return what theorems claim of the study's numbers, and what those without a rate say of it."""
-    return [
-        {
-            "title": claim.title,
-            "rows": [(word, escape(text) if word == "about" else symbols(text)) for word, text in rows],
-            "met": [s.text.removeprefix(f"{claim.title}, ") for of, _, s in results.met if of is claim],
-        }
-        for claim, rows in listing(results.claims, results.times.tolist(), results.sizes)
-        if results.sizes
-    ]
+def _left_out(sizes: dict[int, str]) -> str:
+    """Say which sizes take no part in a fit, and why; nothing where all do."""
+    return f"Left out of the fit: {'; '.join(f'N = {n} ({why})' for n, why in sizes.items())}." if sizes else ""
 
 
 def _errors(results: Results) -> list[tuple[str, ...]]:
@@ -269,7 +223,7 @@ def _errors(results: Results) -> list[tuple[str, ...]]:
     if results.reference_errors is None:
         return []
     return [
-        (f"{time:g}", *(_small(error) for error in row))
+        (f"{time:g}", *(small(error) for error in row))
         for time, row in zip(results.times, results.reference_errors, strict=True)
     ]
 
@@ -279,30 +233,31 @@ def _step_errors(results: Results) -> list[tuple[str, ...]]:
     rows = [results.step_errors(time) for time in range(len(results.times))]
     if not any(error is not None for row in rows for error in row):
         return []
-    return [(f"{time:g}", *map(_small, row)) for time, row in zip(results.times, rows, strict=True)]
+    return [(f"{time:g}", *map(small, row)) for time, row in zip(results.times, rows, strict=True)]
 
 
 def _checks(results: Results) -> list[tuple[Markup, ...]]:
     """Return the largest magnitude of each check, a column for each size."""
     return [
-        (symbols(check.definition), *(Markup(_small(value if value >= 0 else None)) for value in check.largest))
+        (symbols(check.definition), *(Markup(small(value if value >= 0 else None)) for value in check.largest))
         for check in results.checks
     ]
 
 
-def _small(value: float | None) -> str:
-    """Return a magnitude to two digits."""
-    if value is None or not np.isfinite(value):
-        return DASH
-    return _power(float(value), 2) if value else "0"
-
-
-def _numbers(fit: Fit) -> list[tuple[str, str, str]]:
+def _numbers(fit: Fit) -> list[tuple[str, str, str, str]]:
     shared = "interval over the plausible laws" if fit.verdict == "undecided" else "given this law"
     rows = (
-        _interval("effective exponent over the sweep", fit.effective_exponent, fit.effective_exponent_interval),
-        _interval(f"exponent a of N in {fit.law}, {shared}", fit.exponent, fit.exponent_interval),
-        _interval(f"constant C of {fit.law}", fit.constant, fit.constant_interval),
+        rate_row(
+            "effective exponent over the sweep",
+            fit.effective_exponent,
+            fit.effective_exponent_interval,
+            fit.effective_exponent_systematic,
+        ),
+        rate_row("the same without the largest N", fit.without_largest, fit.without_largest_interval, None),
+        rate_row(
+            f"exponent a of N in {fit.law}, {shared}", fit.exponent, fit.exponent_interval, fit.exponent_systematic
+        ),
+        rate_row(f"constant C of {fit.law}", fit.constant, fit.constant_interval, fit.constant_systematic),
     )
     return [row for row in rows if row is not None]
 
@@ -343,9 +298,9 @@ def _cells(results: Results, quantity: Quantity, fit: Fit, row: dict[str, Any]) 
         f"{row['size']}",
         f"{row['replicates']}",
         plus_minus(row["mean"], row["standard_error"]),
-        _between(row) if quantity.raw else DASH if half is None else _power(half, 2) if half else "0 (exact)",
+        _between(row) if quantity.raw else DASH if half is None else scientific(half, 2) if half else "0 (exact)",
         plus_minus(row["fitted"], error),
-        DASH if residual is None else _signed(residual, 1),
+        DASH if residual is None else signed(residual, 1),
     )
 
 
@@ -353,7 +308,7 @@ def _between(row: dict[str, Any]) -> str:
     """Return the ends of a bracket."""
     if row["upper"] is None:
         return DASH
-    return f"{_small(row['lower'])} to {_small(row['upper'])}"
+    return f"{small(row['lower'])} to {small(row['upper'])}"
 
 
 def _laws(results: Results, quantity: Quantity, fit: Fit) -> list[dict[str, str]]:

@@ -123,8 +123,12 @@ class Claim:
     premises : tuple of Premise
     rate : RateLaw or None
         How the right-hand side depends on N.
+    second : float
+        c of a rate with a second term.
     unknown : str
         The constant of the right-hand side that is not explicit; "" where all is.
+    known : float
+        A factor of the right-hand side that is explicit beside it.
     bound : Explicit or None
         The right-hand side where it is explicit and the same for all replicates.
     wrong : str
@@ -137,7 +141,9 @@ class Claim:
     targets: tuple[Target, ...]
     premises: tuple[Premise, ...]
     rate: RateLaw | None = None
+    second: float = 0.0
     unknown: str = ""
+    known: float = 1.0
     bound: Explicit | None = None
     wrong: str = ""
 

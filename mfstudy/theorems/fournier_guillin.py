@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from mfstudy.laws import InitialLaw
-from mfstudy.rates import law_by_name
+from mfstudy.rates import RateLaw, law_by_name
 from mfstudy.theorems import Claim, Premise, Setting
 from mfstudy.theorems._premises import dimension
 from mfstudy.theorems._sampling import sampled
@@ -39,7 +40,7 @@ class FournierGuillin:
         for observable, target in sampled(setting):
             p, dim = observable.p, setting.law.support_dimension
             q = order(p, dim, setting.law.moment_order)
-            rate = None if q is None else law_by_name("fournier-guillin", dim, q, p)
+            norm = _norm(setting.law, p, q)
             found.append(
                 Claim(
                     theorem="Fournier and Guillin, Theorem 1",
@@ -47,8 +48,10 @@ class FournierGuillin:
                     says=f"E W_{p:g}^{p:g}(mu_N, rho) <= C(p,q,D) M_q^(p/q) (rate + N^(-(q-p)/q))",
                     targets=(target,),
                     premises=(dimension(dim, "D", _case(p, dim)), *moments(setting.law, p, dim)),
-                    rate=rate,
-                    unknown="C(p,q,D) M_q^(p/q)",
+                    rate=None if q is None else both_terms(p, dim, q),
+                    second=1.0,
+                    unknown="C(p,q,D)" if norm is not None else "C(p,q,D) M_q^(p/q)",
+                    known=1.0 if norm is None else norm,
                 )
             )
         return tuple(found)
@@ -72,6 +75,31 @@ def order(p: float, dim: int, highest: float) -> float | None:
     if highest > enough:
         return min(enough + 1, (enough + highest) / 2)
     return p + NEAR * (highest - p)
+
+
+def both_terms(p: float, dim: int, q: float) -> RateLaw:
+    """Return the sum of both terms as a law with c = 1, the slower one first.
+
+    Parameters
+    ----------
+    p, dim
+        As in `order`.
+    q : float
+        > p, order of the moment, not excluded.
+    """
+    slow, fast = law_by_name("fournier-guillin", dim, q, p), -(q - p) / q
+    assert slow.exponent is not None
+    if slow.exponent == fast and slow.log_power == 0:  # the moment term decides
+        fast = law_by_name("fournier-guillin", dim, None, p).exponent or fast
+    return replace(slow, second=(slow.exponent - fast, 0.0))
+
+
+def _norm(law: InitialLaw, p: float, q: float | None) -> float | None:
+    """Return M_q^{p/q}, None where it is not a number."""
+    with contextlib.suppress(OverflowError):
+        value = math.inf if q is None else law.moment(q) ** (p / q)
+        return value if math.isfinite(value) else None
+    return None
 
 
 def excluded(p: float, dim: int) -> tuple[float, ...]:
