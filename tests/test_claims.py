@@ -76,6 +76,14 @@ def test_beyond_all_levels_it_is_still_a_bound():
     assert dyadic(np.array([1e14]), 1.0, 1, 2)[0] > 1 / (6 * 1e14)
 
 
+@pytest.mark.parametrize("p", [30.0, 700.0, 5000.0])
+def test_large_powers_neither_overflow_nor_vanish(p):
+    bound = partition(2.0, 1, p).at(SIZES)
+    assert np.all(np.isfinite(bound))
+    assert np.all(bound <= p * math.log10(2.0) + 1e-9)
+    assert np.all(bound >= p * math.log10(2.0) - 6)
+
+
 def halvings(bound, value):
     """Return how often a bound can be halved before it fails, at the worst size; it must hold and not be vacuous."""
     assert np.all(bound >= value)

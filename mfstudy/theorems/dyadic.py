@@ -15,6 +15,8 @@ from mfstudy.theorems._sampling import kinetic_factor, sampled
 
 #: Up to this size the levels of cubes are all there, beyond it the bound stays one, and stops falling.
 LARGEST = 10**9
+#: Levels end where 2^{-pl} is 2^-990: smaller numbers are none.
+SMALLEST = 990.0
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ def dyadic(sizes: Floats, side: float, dim: int, p: float) -> Floats:
 
 def partition(side: float, dim: int, p: float, factor: float = 1.0) -> Explicit:
     """Return the bound as plain numbers; arguments as in `dyadic`, a factor by which costs are multiplied."""
-    levels = range(1, 1 + math.ceil(math.log2(4 * LARGEST) / dim))
-    fall = [(2**p - 1) * 2 ** (-p * level) for level in levels]
+    levels = range(1, 1 + min(math.ceil(math.log2(4 * LARGEST) / dim), int(SMALLEST / p)))
+    fall = [(1 - 2**-p) * 2 ** (-p * (level - 1)) for level in levels]
     terms = [(a, a * 2 ** (dim * level / 2 - 1), -0.5) for level, a in zip(levels, fall, strict=True)]
     left = 2 ** (-p * len(levels))
     common = math.log10(factor) + p * math.log10(side * math.sqrt(dim))
