@@ -29,6 +29,37 @@ class Means:
     degrees: float  # of freedom in the variances
 
 
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How single replicates, which share nothing, vary about their means over the sweep.
+
+    Parameters
+    ----------
+    mean : (n,) array
+    relative : (n,) array
+        Variance of a replicate / mean^2, smoothed over the sizes by the variance function; dimensionless.
+    degrees : float
+        Of freedom in the variances; infinite where the replicates of each size are all equal.
+    """
+
+    mean: Floats
+    relative: Floats
+    degrees: float
+
+
+def spread_of(sizes: Floats, table: Floats) -> Spread:
+    """Return means and smoothed relative variances of the replicates (n, R), NaN where absent, 2 of a size or more."""
+    present = ~np.isnan(table)
+    count = present.sum(axis=1)
+    mean = np.where(present, table, 0.0).sum(axis=1) / count
+    deviation = np.where(present, table - mean[:, None], 0.0)
+    variance = (deviation**2).sum(axis=1) / (count - 1)
+    if not variance.any():
+        return Spread(mean, variance, np.inf)
+    rows = tuple(row[here][:, None] for row, here in zip(deviation, present, strict=True))
+    return Spread(mean, _variance_function(np.log(sizes), variance / mean**2, count - 1.0), _degrees(rows))
+
+
 def _variance_function(log_sizes: Floats, variance: Floats, degrees: Floats) -> Floats:
     """Smooth sample variances to a power of N: slope of log s^2 on log N, then the pooled scale.
 
@@ -135,6 +166,10 @@ def effective_exponent_of(means: Means) -> tuple[float, tuple[float, float]]:
 
 def half_width(draws: Floats, means: Means) -> float:
     """Half the 95 % interval: bootstrap standard error times a Student quantile."""
-    upper = (1 + LEVEL) / 2
-    quantile = special.ndtri(upper) if np.isinf(means.degrees) else special.stdtrit(means.degrees, upper)
-    return float(quantile * draws.std(ddof=1))
+    return float(student_quantile(means.degrees, LEVEL) * draws.std(ddof=1))
+
+
+def student_quantile(degrees: float, level: float) -> float:
+    """Return by how many standard errors an interval of a level reaches to each side."""
+    upper = (1 + level) / 2
+    return float(special.ndtri(upper) if np.isinf(degrees) else special.stdtrit(degrees, upper))
