@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mfstudy.ensemble import Floats
 from mfstudy.means import LEVEL, Spread, spread_of, student_quantile
 from mfstudy.observables import Status
+from mfstudy.results import FAILED_FRACTION
 from mfstudy.study import CAPACITY, PILOT
 from mfstudy.tails import infinite_variance
 
@@ -29,8 +30,6 @@ LOOK_LEVEL = 1 - (1 - LEVEL) / LOOKS
 ROUNDS = 1 + LOOKS
 #: What the variation that a round has seen is multiplied by in planning the next: it is not known any better.
 MARGIN = 1.15
-#: Part of a size's replicates above which, if they failed, the size is left out, as it is from fits.
-FAILED = 0.01
 #: What is assumed of the standard deviation of a replicate over its mean before there is a pilot.
 ROUGH = 0.5
 
@@ -54,6 +53,8 @@ class Design:
     moment : float, optional
         Order of the highest finite moment of the law that is sampled, None = all; of values W_p^p.
     p : float
+    what : str
+        What is to be precise, in words.
     """
 
     sizes: tuple[int, ...]
@@ -63,6 +64,7 @@ class Design:
     kind: str = "exponent"
     moment: float | None = None
     p: float = 2.0
+    what: str = "estimate"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def follow(design: Design, values: Floats, status: Floats) -> Standing:
         How each replicate ended, a `Status` code; NaN where it is not stored.
     """
     counts = _blocks(design, np.full(len(design.sizes), PILOT))
-    standing = Standing(1, counts, text="the pilot, from which the next round is planned")
+    standing = Standing(1, counts, text=f"the pilot, from which the replicates for the {design.what} are planned")
     while _complete(status, standing.replicates) and not standing.over:
         standing = decide(design, standing, values, status)
     return standing
@@ -133,10 +135,12 @@ def decide(design: Design, standing: Standing, values: Floats, status: Floats) -
         As in `follow`; replicates beyond those of the round are not looked at.
     """
     counts = np.array(standing.replicates)
-    seen = np.arange(values.shape[1]) < counts[:, None]
-    table, failed = np.where(seen, values, np.nan), (np.where(seen, status, Status.OK) != Status.OK).sum(axis=1)
+    most = counts.max()  # cut off, for sums of another length are rounded otherwise
+    seen = np.arange(most) < counts[:, None]
+    table = np.where(seen, values[:, :most], np.nan)
+    failed = (seen & (status[:, :most] != Status.OK)).sum(axis=1)
     present = ~np.isnan(table)
-    over = replace(standing, over=True, reached=False)
+    over = replace(standing, over=True, half_width=None)
     if present.any() and not table[present].any():
         return replace(over, reached=True, text=f"identically zero: enough after {standing.title}")
     kept, note = _kept(design, table, failed / counts)
@@ -151,11 +155,12 @@ def decide(design: Design, standing: Standing, values: Floats, status: Floats) -
 def _kept(design: Design, table: Floats, failed: Floats) -> tuple[NDArray[np.bool_], str]:
     """Return which sizes take part, and the others in words."""
     present = ~np.isnan(table)
-    failing = failed > FAILED
+    failing = failed > FAILED_FRACTION
     positive = np.where(present, table, 0.0).sum(axis=1) > 0
     kept = ~failing & positive & (present.sum(axis=1) > 1)
+    reasons = {True: f"more than {FAILED_FRACTION:.0%} of the replicates failed", False: "no positive mean"}
     words = [
-        f"N = {size} ({'more than 1 % of the replicates failed' if fails else 'no positive mean'})"
+        f"N = {size} ({reasons[bool(fails)]})"
         for size, fails, good in zip(design.sizes, failing, kept, strict=True)
         if not good
     ]
@@ -168,14 +173,14 @@ def _judged(design: Design, over: Standing, kept: NDArray[np.bool_], spread: Spr
     error = _error(design.kind, np.log(design.sizes)[kept], spread.relative / counts[kept])
     half, judged = (error * student_quantile(spread.degrees, level) for level in (LEVEL, LOOK_LEVEL))
     over = replace(over, half_width=half)
-    found = f"half-width {half:.2g} at 95 %, {judged:.2g} as judged ({LOOK_LEVEL:.1%})"
+    found = f"half-width {half:.2g} at 95 %, {judged:.2g} at the {LOOK_LEVEL:.1%} of a look, of the {design.what}"
     if over.round > 1 and judged <= design.precision:
         text = f"{found}: {design.precision:g} is reached after {over.title}{note}"
         return replace(over, reached=True, text=text)
     if over.round == ROUNDS:
         return replace(over, text=f"{found}: {design.precision:g} is not reached after {LOOKS} looks{note}")
     wanted = allocate(design, kept, spread.relative, spread.degrees, over.replicates)
-    text = f"after {over.title} {found}, wanted {design.precision:g}{note}"
+    text = f"{found} so far; {design.precision:g} is wanted{note}"
     return replace(over, round=over.round + 1, replicates=wanted, over=False, text=text)
 
 

@@ -39,6 +39,7 @@ def design_of(problem: Problem, sweep: Sweep, lengths: Mapping[Point, int]) -> D
         kind=goal.kind,
         moment=moment if sampled and np.isfinite(moment) else None,
         p=goal.quantity.p or 2.0,
+        what=goal.text,
     )
 
 
