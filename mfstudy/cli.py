@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
@@ -22,7 +21,7 @@ from mfstudy.console import Meter, amount, duration, show_fits, show_json, show_
 from mfstudy.meanfield import UnreachableError
 from mfstudy.observables import principal
 from mfstudy.results import Results
-from mfstudy.rounds import ROUGH, ROUNDS, Standing, rough
+from mfstudy.rounds import ROUGH, Standing, rough
 from mfstudy.standing import design_of, standing_of
 from mfstudy.store import DamagedError, Store, block_length, plan_blocks
 from mfstudy.study import Point, Study, Sweep
@@ -222,13 +221,10 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
     held = Store(path) if path.exists() else None
     if held:
         held.check_problem(loaded.problem)
-    asked, known = (held.requested(), held.points()) if held else ({}, [])
     standing = standing_of(loaded.problem, loaded.sweep, held) if loaded.sweep.precision is not None else None
-    wanted = standing.replicates if standing else [loaded.sweep.start] * len(loaded.sweep.sizes)
-    for point, count in zip(loaded.sweep.points, wanted, strict=True):
-        asked[point] = max(asked.get(point, 0), count)
+    asked, known = _asked(loaded, held, standing), held.points() if held else []
     lengths = {p: held.length(p) if held and p in known else block_length(p.size) for p in asked}
-    blocks = plan_blocks(dict(sorted(asked.items())), lengths)
+    blocks = plan_blocks(asked, lengths)
     done = {point: held.done(point) for point in held.points()} if held else {}
     seconds = planning.replicate_seconds(loaded.problem, timed(held) if held else {})
     rows = planning.forecast(loaded.problem, blocks, done, seconds)
@@ -242,7 +238,7 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
         reference = {"required": required, "complete": complete}
         left = {"lacking": len(lacking), "core_seconds": pools}
         points = [_forecast(row) for row in rows]
-        rounds = {"round": _standing(standing), "prediction": _prediction(outlook)} if standing else {}
+        rounds = {"round": standing.table, "prediction": _prediction(outlook)} if standing else {}
         table = {"points": points, "core_seconds": total + pools, "reference": reference, "pools": left}
         show_json({**table, **rounds})
         return Exit.DONE
@@ -261,6 +257,15 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
         _show_forecast(f"\nto the end, {_BASIS}:", outlook)
         click.echo(f"core-time left then: {duration(sum(row.seconds for row in outlook) + pools)}")
     return Exit.DONE
+
+
+def _asked(study: Study, held: Store | None, standing: Standing | None) -> dict[Point, int]:
+    """Return the replicates of each point that a run would complete, or its present round."""
+    asked = held.requested() if held else {}
+    wanted = standing.replicates if standing else [study.sweep.start] * len(study.sweep.sizes)
+    for point, count in zip(study.sweep.points, wanted, strict=True):
+        asked[point] = max(asked.get(point, 0), count)
+    return dict(sorted(asked.items()))
 
 
 #: What replicates are predicted from before there is a pilot.
@@ -285,11 +290,6 @@ def _outlook(
 def _prediction(outlook: list[planning.Forecast]) -> dict[str, Any] | None:
     points = [_forecast(row) for row in outlook]
     return {"basis": _BASIS, "points": points, "core_seconds": sum(row.seconds for row in outlook)} if points else None
-
-
-def _standing(standing: Standing | None) -> dict[str, Any] | None:
-    """Return where a sweep that a precision drives stands as plain data."""
-    return {**asdict(standing), "of": ROUNDS} if standing else None
 
 
 def _show_forecast(title: str, rows: list[planning.Forecast]) -> None:
@@ -435,7 +435,7 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
                 "complete": results.complete,
                 "failed_replicates": results.failed,
                 "failed_tasks": meter.state.failures,
-                "round": _standing(meter.state.standing),
+                "round": meter.state.standing.table if meter.state.standing else None,
                 "report": str(written) if written else None,
             }
         )
@@ -469,7 +469,8 @@ def status(store: Path, as_json: bool) -> int:
         lacking = sum(max(row["wanted"] - row["done"], 0) for row in rows)
         click.echo("complete" if results.complete else f"not complete: {lacking} replicates are missing")
         if rounds := results.store.noted_rounds():
-            click.echo(f"precision, when a run last looked: round {rounds['round']}: {rounds['text']}")
+            more = "" if rounds["over"] else "; 'mfstudy run' goes on"
+            click.echo(f"precision, when a run last looked: round {rounds['round']}: {rounds['text']}{more}")
         for line in reasons:
             click.echo(f"failed: {line}")
     return Exit.REMAINS if results.failed else Exit.DONE

@@ -9,7 +9,8 @@ running intervals instead, at every replicate, loses coverage: it stops where th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,11 @@ class Standing:
     def title(self) -> str:
         """The round in words."""
         return f"round {self.round} of at most {ROUNDS}"
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """All of it as plain data, with "of", the most rounds there are."""
+        return {**asdict(self), "of": ROUNDS}
 
 
 def follow(design: Design, values: Floats, status: Floats) -> Standing:

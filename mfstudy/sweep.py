@@ -7,7 +7,7 @@ import os
 import queue
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,7 @@ def _go_on(store: Store, sweep: Sweep, state: Progress, complete: Callable[[], N
         before = state.standing
         try:
             store.want(dict(zip(sweep.points, before.replicates, strict=True)))
-            store.note_rounds(asdict(before))
+            store.note_rounds(before.table)
         except OSError as error:
             raise _stopped(error, store.path) from error
         complete()

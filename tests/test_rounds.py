@@ -293,6 +293,23 @@ def test_a_driver_that_is_killed_between_rounds(precise, tmp_path):
         assert asked(store.path) == asked(precise)
 
 
+def test_a_second_driver_changes_nothing(precise, tmp_path):
+    """It begins while the first is in its second round, and ends before it."""
+    study, others = parse(PRECISE), []
+
+    def start_another(state):
+        if state.standing.round == 2 and not others:
+            others.append(mfstudy.run(study, tmp_path / "store", part=(1, 1)))
+
+    seen = []
+    mfstudy.run(
+        study, tmp_path / "store", part=(1, 1), progress=lambda state: (seen.append(state), start_another(state))
+    )
+    assert others[0].complete
+    assert seen[-1].computed == 8  # the pilot: the other computed the rest
+    assert asked(tmp_path / "store") == asked(precise)
+
+
 def test_deeper_stores_derive_the_same_rounds(precise, tmp_path):
     """More replicates and sizes than the rounds want, stored before them, change none of them."""
     study = parse(PRECISE)
