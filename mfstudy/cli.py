@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from enum import IntEnum
 from pathlib import Path
@@ -22,8 +22,10 @@ from mfstudy.console import Meter, amount, duration, show_claims, show_fits, sho
 from mfstudy.meanfield import UnreachableError
 from mfstudy.observables import principal
 from mfstudy.results import Results
+from mfstudy.rounds import ROUGH, Standing, rough
+from mfstudy.standing import design_of, standing_of
 from mfstudy.store import DamagedError, Store, block_length, plan_blocks
-from mfstudy.study import Study, Sweep
+from mfstudy.study import Point, Study, Sweep
 from mfstudy.sweep import DiskError, InterruptedRunError, finish, timed
 from mfstudy.sweep import check as check_options
 from mfstudy.sweep import deepen as ask_for_more
@@ -123,8 +125,16 @@ def _overview(study: Study) -> dict[str, Any]:
         "observables": [f"{o.label} ({principal(o, problem.system.phase).definition})" for o in problem.observables],
         "save": list(problem.time.save),
         "sizes": list(study.sweep.sizes),
-        "replicates": study.sweep.replicates,
+        **_amount_wanted(study),
     }
+
+
+def _amount_wanted(study: Study) -> dict[str, Any]:
+    """Return how many replicates of each size a study wants, or what decides it."""
+    sweep = study.sweep
+    if sweep.precision is None:
+        return {"replicates": sweep.replicates}
+    return {"precision": f"{sweep.precision:g} of the {studies_.check_goal(study.problem, sweep).text}"}
 
 
 @_verb("mfstudy studies")
@@ -136,7 +146,7 @@ def studies(as_json: bool) -> int:
     else:
         lines = [
             [row["study"], f"{row['system']['kind']}, dim = {row['system']['dim']}", row["law"]["kind"],
-             f"{row['sizes'][0]} to {row['sizes'][-1]}", str(row["replicates"])]
+             f"{row['sizes'][0]} to {row['sizes'][-1]}", str(row.get("replicates", "by precision"))]
             for row in rows
         ]  # fmt: skip
         show_table("", ("study", "system", "law", "sizes", "replicates"), lines)
@@ -215,15 +225,15 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
     held = Store(path) if path.exists() else None
     if held:
         held.check_problem(loaded.problem)
-    asked, known = (held.requested(), held.points()) if held else ({}, [])
-    for point in loaded.sweep.points:
-        asked[point] = max(asked.get(point, 0), loaded.sweep.replicates)
+    standing = standing_of(loaded.problem, loaded.sweep, held) if loaded.sweep.precision is not None else None
+    asked, known = _asked(loaded, held, standing), held.points() if held else []
     lengths = {p: held.length(p) if held and p in known else block_length(p.size) for p in asked}
-    blocks = plan_blocks(dict(sorted(asked.items())), lengths)
+    blocks = plan_blocks(asked, lengths)
     done = {point: held.done(point) for point in held.points()} if held else {}
     seconds = planning.replicate_seconds(loaded.problem, timed(held) if held else {})
     rows = planning.forecast(loaded.problem, blocks, done, seconds)
     total = sum(row.seconds for row in rows)
+    outlook = _outlook(loaded, standing, lengths, done, seconds)
     required = loaded.problem.reference.shares
     complete = held.shared() is not None if held else not required
     lacking = held.lacking_pools(asked) if held else [(p, i) for p in asked for i in range(loaded.problem.pools)]
@@ -232,8 +242,61 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
         reference = {"required": required, "complete": complete}
         left = {"lacking": len(lacking), "core_seconds": pools}
         points = [_forecast(row) for row in rows]
-        show_json({"points": points, "core_seconds": total + pools, "reference": reference, "pools": left})
+        rounds = {"round": standing.table, "prediction": _prediction(outlook)} if standing else {}
+        table = {"points": points, "core_seconds": total + pools, "reference": reference, "pools": left}
+        show_json({**table, **rounds})
         return Exit.DONE
+    _show_forecast("", rows)
+    click.echo(_reference(loaded.problem.canonical["reference"], required, complete))
+    if lacking:
+        click.echo(
+            f"pools of copies: {len(lacking)} are missing, {duration(pools)} of core-time, solved before the blocks"
+        )
+    source = "from the store" if held else "a rough guess before the first run"
+    click.echo(f"core-time left: {duration(total + pools)} ({source})")
+    click.echo("replicates are rounded up to whole blocks")
+    if standing:
+        click.echo(f"{standing.title}: {standing.text}")
+    if outlook:
+        _show_forecast(f"\nto the end, {_BASIS}:", outlook)
+        click.echo(f"core-time left then: {duration(sum(row.seconds for row in outlook) + pools)}")
+    return Exit.DONE
+
+
+def _asked(study: Study, held: Store | None, standing: Standing | None) -> dict[Point, int]:
+    """Return the replicates of each point that a run would complete, or its present round."""
+    asked = held.requested() if held else {}
+    wanted = standing.replicates if standing else [study.sweep.start] * len(study.sweep.sizes)
+    for point, count in zip(study.sweep.points, wanted, strict=True):
+        asked[point] = max(asked.get(point, 0), count)
+    return dict(sorted(asked.items()))
+
+
+#: What replicates are predicted from before there is a pilot.
+_BASIS = f"rough, from CV {ROUGH:g}"
+
+
+def _outlook(
+    study: Study,
+    standing: Standing | None,
+    lengths: Mapping[Point, int],
+    done: Mapping[Point, set[int]],
+    seconds: Callable[[Point], float],
+) -> list[planning.Forecast]:
+    """Predict all that a precision takes, before its pilot is complete; nothing where that is not in question."""
+    if standing is None or standing.round > 1 or standing.over:
+        return []
+    counts = rough(design_of(study.problem, study.sweep, lengths))
+    blocks = plan_blocks(dict(zip(study.sweep.points, counts, strict=True)), lengths)
+    return planning.forecast(study.problem, blocks, done, seconds)
+
+
+def _prediction(outlook: list[planning.Forecast]) -> dict[str, Any] | None:
+    points = [_forecast(row) for row in outlook]
+    return {"basis": _BASIS, "points": points, "core_seconds": sum(row.seconds for row in outlook)} if points else None
+
+
+def _show_forecast(title: str, rows: list[planning.Forecast]) -> None:
     table = [
         [
             str(r.point.size),
@@ -245,16 +308,7 @@ def plan(study: str, store: Path | None, as_json: bool) -> int:
         ]
         for r in rows
     ]
-    show_table("", ("N", "replicates", "stored", "core-time left", "memory", "on disk"), table)
-    click.echo(_reference(loaded.problem.canonical["reference"], required, complete))
-    if lacking:
-        click.echo(
-            f"pools of copies: {len(lacking)} are missing, {duration(pools)} of core-time, solved before the blocks"
-        )
-    source = "from the store" if held else "a rough guess before the first run"
-    click.echo(f"core-time left: {duration(total + pools)} ({source})")
-    click.echo("replicates are rounded up to whole blocks")
-    return Exit.DONE
+    show_table(title, ("N", "replicates", "stored", "core-time left", "memory", "on disk"), table)
 
 
 def _forecast(row: planning.Forecast) -> dict[str, Any]:
@@ -385,6 +439,7 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
                 "complete": results.complete,
                 "failed_replicates": results.failed,
                 "failed_tasks": meter.state.failures,
+                "round": meter.state.standing.table if meter.state.standing else None,
                 "report": str(written) if written else None,
             }
         )
@@ -410,13 +465,16 @@ def status(store: Path, as_json: bool) -> int:
     reference = {"required": results.store.shares, "complete": results.store.shared() is not None}
     if as_json:
         table = {"study": results.name, "complete": results.complete, "points": rows, "messages": reasons}
-        show_json({**table, "reference": reference})
+        show_json({**table, "reference": reference, "round": results.store.noted_rounds() or None})
     else:
         lines = [[str(row[key]) for key in ("size", "wanted", "done", "failed")] for row in rows]
         show_table("", ("N", "replicates wanted", "stored", "failed"), lines)
         click.echo(_reference(results.store.attributes["problem"]["reference"], **reference))
         lacking = sum(max(row["wanted"] - row["done"], 0) for row in rows)
         click.echo("complete" if results.complete else f"not complete: {lacking} replicates are missing")
+        if rounds := results.store.noted_rounds():
+            more = "" if rounds["over"] else "; 'mfstudy run' goes on"
+            click.echo(f"precision, when a run last looked: round {rounds['round']}: {rounds['text']}{more}")
         for line in reasons:
             click.echo(f"failed: {line}")
     return Exit.REMAINS if results.failed else Exit.DONE

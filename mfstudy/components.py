@@ -174,6 +174,8 @@ def convert(value: object, hint: Any, metadata: Mapping[str, Any], where: str) -
     if "component" in metadata:
         return build(metadata["component"], value, where)
     hint = _bare(hint)
+    if "table" in metadata:
+        return _filled(metadata["table"], value, where)
     refused = InputError(f"{where}: {_shown(value)} is not allowed; allowed: {_allowed(hint, metadata)}")
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
@@ -190,6 +192,14 @@ def convert(value: object, hint: Any, metadata: Mapping[str, Any], where: str) -
     if "choices" in metadata and value not in metadata["choices"]:
         raise InputError(f"{refused}{nearest(str(value), metadata['choices'])}")
     return hint(value)
+
+
+def _filled(cls: type[Any], value: object, where: str) -> Any:
+    """Make a dataclass that is no component from a nested table."""
+    if not isinstance(value, Mapping):
+        keys = ", ".join(field.name for field in dataclasses.fields(cls))
+        raise InputError(f"{where}: {_shown(value)} is not a table; allowed: a table of {keys}")
+    return fill(cls, value, where)
 
 
 def _shown(value: object) -> str:

@@ -35,6 +35,8 @@ class Meter:
         self.start = self.phase = time.monotonic()
         self.preparing = ""
         self.latest = -QUIET
+        self.round = self.before = 0
+        self.title = "blocks"
         self.predicted: float | None = None
         self.bar: Bar | None = None
         self.task: Any = None
@@ -58,7 +60,7 @@ class Meter:
 
     def __call__(self, state: Progress) -> None:
         """Take note of a state."""
-        if self.predicted is None:
+        if self.predicted is None or (state.standing is not None and state.standing.round != self.round):
             self._begin(state)
         elif self.bar is None and state.preparing == self.preparing and time.monotonic() - self.latest >= QUIET:
             self.latest = time.monotonic()
@@ -77,8 +79,15 @@ class Meter:
         return f"{state.present + state.computed} of {state.wanted} blocks, {self._rate(state)}"
 
     def _begin(self, state: Progress) -> None:
-        self.predicted = state.seconds_left
-        self._say(f"{state.wanted} blocks wanted, {state.present} stored, {state.wanted - state.present} to compute")
+        """Say what is to be computed, now or in the next round, and start its clock."""
+        stored, title = state.present + state.computed, ""
+        self.predicted, self.before, self.phase = state.seconds_left, state.computed, time.monotonic()
+        if state.standing is not None:
+            self.round, self.title, title = state.standing.round, state.standing.title, f"{state.standing.title}: "
+            self._say(f"{title}{state.standing.text}")
+        self._say(f"{title}{state.wanted} blocks wanted, {stored} stored, {state.wanted - stored} to compute")
+        if self.bar is not None:
+            self.bar.update(self.task, description=self.title)
         if state.dashboard:
             self._say(f"Dask dashboard: {state.dashboard}")
 
@@ -90,7 +99,7 @@ class Meter:
         if what:
             self._say(f"solving the {what}, once")
         if self.bar is not None:
-            self.bar.update(self.task, description=what or "blocks")
+            self.bar.update(self.task, description=what or self.title)
         self.preparing, self.phase = what, now
 
     def close(self, state: Progress) -> None:
@@ -99,14 +108,18 @@ class Meter:
         self._say(f"computed {state.computed} blocks in {duration(elapsed)}, {state.present} were stored before")
         for task, line in state.failures.items():
             self._say(f"failed: {task}: {line}")
+        if state.standing is not None:
+            waits = f"{state.standing.title} waits for other parts, or for failed tasks to be run again"
+            self._say(state.standing.text if state.standing.over else waits)
 
     def _rate(self, state: Progress) -> str:
         elapsed = time.monotonic() - self.phase
         spent = (self.predicted or 0.0) - state.seconds_left
-        if state.computed == 0 or spent <= 0:
+        computed = state.computed - self.before
+        if computed == 0 or spent <= 0:
             return "time left: not known yet"
         left = elapsed * max(state.seconds_left, 0.0) / spent
-        rate = state.computed / elapsed
+        rate = computed / elapsed
         pace = f"{rate:.1f} blocks/s" if rate >= 1 else f"{1 / rate:.1f} s a block"
         return f"{pace}, {duration(left)} left"
 

@@ -48,11 +48,16 @@ def means_intervals(means: Means, table: Floats) -> Floats:
         What the means are of, NaN where absent.
     """
     if means.estimator == "mean":
-        reach = quantile((1 + LEVEL) / 2, means.degrees) * np.sqrt(means.variance)
+        reach = student_quantile(means.degrees, LEVEL) * np.sqrt(means.variance)
         return np.stack([means.mean - reach, means.mean + reach], axis=1)
     rows = [np.sort(row[~np.isnan(row)]) for row in table]
     ranks = [max(int(stats.binom.ppf((1 - LEVEL) / 2, len(row), 0.5)), 1) for row in rows]
     return np.array([(row[rank - 1], row[len(row) - rank]) for row, rank in zip(rows, ranks, strict=True)])
+
+
+def student_quantile(degrees: float, level: float) -> float:
+    """Return by how many standard errors an interval of a level reaches to each side."""
+    return quantile((1 + level) / 2, degrees)
 
 
 def quantile(level: float, degrees: float) -> float:

@@ -51,6 +51,37 @@ class Means:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How single replicates, which share nothing, vary about their means over the sweep.
+
+    Parameters
+    ----------
+    mean : (n,) array
+    relative : (n,) array
+        Variance of a replicate / mean^2, smoothed over the sizes by the variance function; dimensionless.
+    degrees : float
+        Of freedom in the variances; infinite where the replicates of each size are all equal.
+    """
+
+    mean: Floats
+    relative: Floats
+    degrees: float
+
+
+def spread_of(sizes: Floats, table: Floats) -> Spread:
+    """Return means and smoothed relative variances of the replicates (n, R), NaN where absent, 2 of a size or more."""
+    present = ~np.isnan(table)
+    count = present.sum(axis=1)
+    mean = np.where(present, table, 0.0).sum(axis=1) / count
+    deviation = np.where(present, table - mean[:, None], 0.0)
+    variance = (deviation**2).sum(axis=1) / (count - 1)
+    if not variance.any():
+        return Spread(mean, variance, np.inf)
+    rows = tuple(row[here][:, None] for row, here in zip(deviation, present, strict=True))
+    return Spread(mean, _variance_function(np.log(sizes), variance / mean**2, count - 1.0), _degrees(rows))
+
+
 def _variance_function(log_sizes: Floats, variance: Floats, degrees: Floats) -> Floats:
     """Smooth sample variances to a power of N: slope of log s^2 on log N, then the pooled scale.
 

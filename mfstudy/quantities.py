@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from mfstudy.components import InputError, nearest
 
 #: Roles of what a quantity is computed from, over all replicates.
 RAW = ("difference", "total", "control", "pool_control", "moment", "test", "coupled", "particle", "copy")
@@ -59,6 +61,32 @@ def quantities(observables: list[dict[str, Any]]) -> list[Quantity]:
         for estimate in estimates:
             found.append(_quantity(table, estimate, estimate is estimates[0], estimate not in stored))
     return found
+
+
+def find(
+    quantities: Sequence[Quantity], observables: Sequence[Mapping[str, Any]], observable: str, p: float | None = None
+) -> Quantity:
+    """Return a quantity by its observable's label (told by p where that is not enough) or by its own name.
+
+    Raises
+    ------
+    InputError
+        If there is none, or more than one.
+    """
+    known = list(dict.fromkeys(word for q in quantities for word in (q.observable, q.name)))
+    named = [q for q in quantities if observable in (q.observable, q.name)]
+    found = [q for q in named if p in (None, q.p)]
+    if not named and any(observable == table["label"] for table in observables):
+        raise InputError(f"observable: '{observable}' has checks and no rate; allowed: {', '.join(known)}")
+    if not named:
+        raise InputError(f"observable: unknown '{observable}'; allowed: {', '.join(known)}{nearest(observable, known)}")
+    if not found:
+        orders = ", ".join(f"{q.p:g}" for q in named if q.p is not None)
+        raise InputError(f"p: {p} of '{observable}' was not measured; allowed: {orders or 'None'}")
+    if len(found) > 1:
+        several = ", ".join(q.name for q in named)
+        raise InputError(f"p: {p} does not tell which '{observable}'; allowed: a p, or one of {several}")
+    return found[0]
 
 
 def _quantity(table: Mapping[str, Any], estimate: Mapping[str, Any], first: bool, reduced: bool) -> Quantity:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mfstudy.components import InputError, nearest
+from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
 from mfstudy.meanfield import Euler
 from mfstudy.observables import Status
-from mfstudy.quantities import Quantity
+from mfstudy.quantities import Quantity, find
 from mfstudy.rates import RateLaw, reference_slopes
 from mfstudy.stated import Stated
 from mfstudy.statements import between
@@ -97,22 +97,7 @@ class Results(Stated):
         InputError
             If there is none, or more than one.
         """
-        known = list(dict.fromkeys(word for q in self.quantities for word in (q.observable, q.name)))
-        named = [q for q in self.quantities if observable in (q.observable, q.name)]
-        found = [q for q in named if p in (None, q.p)]
-        if not named and any(observable == table["label"] for table in self._attributes["observables"]):
-            raise InputError(f"observable: '{observable}' has checks and no rate; allowed: {', '.join(known)}")
-        if not named:
-            raise InputError(
-                f"observable: unknown '{observable}'; allowed: {', '.join(known)}{nearest(observable, known)}"
-            )
-        if not found:
-            orders = ", ".join(f"{q.p:g}" for q in named if q.p is not None)
-            raise InputError(f"p: {p} of '{observable}' was not measured; allowed: {orders or 'None'}")
-        if len(found) > 1:
-            several = ", ".join(q.name for q in named)
-            raise InputError(f"p: {p} does not tell which '{observable}'; allowed: a p, or one of {several}")
-        return found[0]
+        return find(self.quantities, self._attributes["observables"], observable, p)
 
     def excluded(self, quantity: Quantity, time: int = -1) -> list[int]:
         """Return the sizes that take no part in a fit.

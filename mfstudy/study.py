@@ -8,7 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -19,11 +19,13 @@ from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Phase
 from mfstudy.integrate import Time, marks
 from mfstudy.laws import InitialLaw, Law
-from mfstudy.liouville import LIOUVILLE, POOLS, Liouville
+from mfstudy.liouville import COPIES, LIOUVILLE, POOLS, Liouville
 from mfstudy.meanfield import MeanField
-from mfstudy.observables import FORCES, ROLES, Observable
+from mfstudy.observables import FORCES, ROLES, Observable, reduces, stored_fields
+from mfstudy.quantities import quantities
 from mfstudy.references import Reference, Shared
 from mfstudy.systems import Dynamics, System, is_flow, is_stepped
+from mfstudy.targets import Goal, Target, goal_of
 from mfstudy.transport.bracket import MEMORY
 
 SCHEMA = 1
@@ -31,6 +33,8 @@ SCHEMA = 1
 SCHEME = 1
 #: Replicates that a store allocates for each point; nothing is ever resized.
 CAPACITY = 2**20
+#: Replicates of each size with which a sweep that a precision drives begins.
+PILOT = 32
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,49}")
@@ -98,20 +102,43 @@ class Block:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Which sizes, and how many replicates of each."""
+    """Which sizes, and how many replicates of each.
 
-    RESERVED: ClassVar[tuple[str, ...]] = ("axis", "precision", "target")
+    Parameters
+    ----------
+    sizes : tuple of int
+    replicates : int, optional
+        Of each size. Either this or `precision`.
+    precision : float, optional
+        Half-width of a 95 % interval that the replicates are to reach, dimensionless; of what, `target` says.
+    target : Target, optional
+    """
+
+    RESERVED: ClassVar[tuple[str, ...]] = ("axis",)
 
     sizes: tuple[int, ...] = field(metadata={"minimum": 2, "maximum": 10**8})
-    replicates: int = field(metadata={"minimum": 2, "maximum": CAPACITY})
+    replicates: int | None = field(default=None, metadata={"minimum": 2, "maximum": CAPACITY})
+    precision: float | None = field(default=None, metadata={"above": 0, "below": 1})
+    target: Target | None = field(default=None, metadata={"table": Target})
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not increase."""
+        """Refuse sizes that do not increase, and what does not say one number of replicates."""
         if not self.sizes:
             raise ValueError("sizes: empty; allowed: a list of increasing integers >= 2")
         for small, large in zip(self.sizes, self.sizes[1:], strict=False):
             if large <= small:
                 raise ValueError(f"sizes: {large} after {small}; allowed: increasing integers >= 2")
+        if self.replicates is None and self.precision is None:
+            raise ValueError(f"replicates: missing; allowed: an integer from 2 to {CAPACITY}, or precision = 0.01")
+        if self.replicates is not None and self.precision is not None:
+            raise ValueError("precision: not allowed beside replicates; allowed: one of the two")
+        if self.target is not None and self.precision is None:
+            raise ValueError("target: not allowed without precision; allowed: precision = 0.01 in place of replicates")
+
+    @property
+    def start(self) -> int:
+        """Replicates of each size that a run wants at once: all of them, or the pilot."""
+        return PILOT if self.replicates is None else self.replicates
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -164,6 +191,24 @@ class Problem:
         """Number of pools of each size, whose signal replicates share; 0 where no observable needs (LV)."""
         shares = is_stepped(self.system) and "signal" in self.system.roles
         return POOLS if shares and self.needs(LIOUVILLE) else 0
+
+    @cached_property
+    def tables(self) -> list[dict[str, Any]]:
+        """What reading the numbers needs to know of the observables, as plain data."""
+        phase = self.system.phase
+        copies = COPIES.get(phase.position, 0)
+        return [
+            {
+                "label": o.label,
+                "kind": type(o).__module__.rsplit(".", 1)[-1],
+                "p": o.p,
+                "pools": self.pools if LIOUVILLE in o.needs else 0,
+                "copies": copies if LIOUVILLE in o.needs else 0,
+                "fields": [asdict(f) for f in stored_fields(o, phase)],
+                "reduced": [asdict(f) for f in o.reduced(phase)] if reduces(o) else [],
+            }
+            for o in self.observables
+        ]
 
     def liouville(self, meanfield: MeanField, size: int) -> Liouville:
         """Return what drives N particles in the signal of their law; for stepped systems."""
@@ -339,6 +384,8 @@ def _study(table: Mapping[str, Any], text: str) -> Study:
     _admit(problem)
     sweep = components.fill(Sweep, _section(table, "sweep"), "sweep", reserved=Sweep.RESERVED)
     check_sizes(problem, sweep.sizes, "sweep.sizes")
+    if sweep.precision is not None:
+        check_goal(problem, sweep)
     return Study(name=head.name, problem=problem, sweep=sweep, text=text)
 
 
@@ -424,6 +471,23 @@ def _admit(problem: Problem) -> None:
                 f"observable[{i}].name: {observable.label!r} is taken by observable[{seen[key]}]; allowed: another name"
             )
         seen[key] = i
+
+
+def check_goal(problem: Problem, sweep: Sweep) -> Goal:
+    """Return what a sweep's precision is about.
+
+    Raises
+    ------
+    InputError
+        If there is no such quantity, or more replicates do not make it precise.
+    """
+    try:
+        goal = goal_of(sweep.target or Target(), quantities(problem.tables), problem.tables, problem.time.save)
+    except InputError as error:
+        raise InputError(f"sweep.target.{error}") from None
+    if goal.kind == "exponent" and len(sweep.sizes) < 3:
+        raise InputError(f"sweep.sizes: {len(sweep.sizes)} of them have no exponent; allowed: 3 or more sizes")
+    return goal
 
 
 def check_sizes(problem: Problem, sizes: Iterable[int], where: str) -> None:

@@ -21,8 +21,10 @@ from mfstudy.components import InputError
 from mfstudy.meanfield import UnreachableError
 from mfstudy.plan import Task
 from mfstudy.results import Results
+from mfstudy.rounds import Standing
+from mfstudy.standing import standing_of
 from mfstudy.store import NO_ACCESS, NO_SPACE, DamagedError, Store
-from mfstudy.study import CAPACITY, Point, Study, check_sizes, load
+from mfstudy.study import CAPACITY, Point, Study, Sweep, check_sizes, load
 from mfstudy.worker import pool_task, run_task, solve_task
 
 #: Tasks in flight for each worker: enough that none waits, few enough that the scheduler stays small.
@@ -62,10 +64,12 @@ class Progress:
         What blocks share and is being solved, before the first block: "mean field", "pools of copies"; "" when done.
     prepared : (int, int)
         How many pools are done, of how many.
+    standing : Standing or None
+        Where a sweep that a precision drives is among its rounds; None for others.
     """
 
-    wanted: int
-    present: int
+    wanted: int = 0
+    present: int = 0
     computed: int = 0
     seconds_left: float = 0.0
     workers: int = 1
@@ -73,6 +77,7 @@ class Progress:
     failures: dict[str, str] = field(default_factory=dict)
     preparing: str = ""
     prepared: tuple[int, int] = (0, 0)
+    standing: Standing | None = None
 
     @property
     def solving(self) -> bool:
@@ -135,7 +140,7 @@ def run(
     except OSError as error:
         raise _stopped(error, path) from error
     try:
-        finish(target, on, workers=workers, part=part, progress=progress)
+        finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep)
     except UnreachableError:
         if fresh:  # it holds nothing, and would be in the way of the study with another tolerance
             shutil.rmtree(path, ignore_errors=True)
@@ -150,18 +155,51 @@ def finish(
     workers: int | None = None,
     part: tuple[int, int] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    sweep: Sweep | None = None,
 ) -> Progress:
-    """Compute the blocks that a store wants and lacks; as `run`, for a store that exists."""
+    """Compute the blocks that a store wants and lacks; as `run`, for a store that exists.
+
+    A sweep that a precision drives goes on round by round, until no round follows or one is not complete: it waits for
+    other parts then, or for failed tasks to be run again.
+    """
     check(on, workers, part)
     store.tidy()
     store.restore()
+    state = Progress()
+    complete = partial(_complete, store, on, workers, part, state, progress or (lambda _: None))
+    if sweep is None or sweep.precision is None:
+        complete()
+    else:
+        _go_on(store, sweep, state, complete)
+    return state
+
+
+def _go_on(store: Store, sweep: Sweep, state: Progress, complete: Callable[[], None]) -> None:
+    """Complete round after round, until one is over or stays incomplete."""
+    before, state.standing = None, standing_of(store.problem, sweep, store)
+    while state.standing != before:
+        before = state.standing
+        try:
+            store.want(dict(zip(sweep.points, before.replicates, strict=True)))
+            store.note_rounds(before.table)
+        except OSError as error:
+            raise _stopped(error, store.path) from error
+        complete()
+        state.standing = standing_of(store.problem, sweep, store)
+
+
+def _complete(
+    store: Store, on: str, workers: int | None, part: tuple[int, int] | None, state: Progress, report: Report
+) -> None:
+    """Compute the blocks that a store wants now and lacks."""
     wanted = store.wanted() if part is None else plan.share(store.wanted(), *part)
     todo = plan.missing(wanted, {point: store.done(point) for point in store.points()})
     seconds = plan.replicate_seconds(store.problem, timed(store))
     tasks = plan.tasks(todo, seconds)
-    state = Progress(wanted=len(wanted), present=len(wanted) - len(todo))
+    if not state.wanted:
+        state.present = len(wanted) - len(todo)
+    state.wanted = state.present + state.computed + len(todo)
     state.seconds_left = sum(task.seconds for task in tasks)
-    report = progress or (lambda _: None)
     if not tasks and store.shared() is not None:
         report(state)
     elif part is not None:
@@ -172,7 +210,6 @@ def finish(
             state.workers, state.dashboard = count, crew.client.dashboard_link
             there = partial(_there, crew, store, state=state, report=report)
             _all(store, tasks, state, report, partial(_solve_there, crew), there)
-    return state
 
 
 def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tuple[int, ...] = ()) -> None:

@@ -99,7 +99,10 @@ BAD = {
     "a reserved section": (TINY + "[pair]\n", "pair: not yet supported"),
     "another reserved section": (TINY + "[start]\n", "start: not yet supported"),
     "a reserved key": (TINY + "[[sweep.axis]]\n", r"sweep\.axis: not yet supported"),
-    "precision of a sweep": (TINY + "precision = 0.01\n", r"sweep\.precision: not yet supported"),
+    "precision and replicates": (
+        TINY + "precision = 0.01\n",
+        r"sweep\.precision: not allowed beside replicates; allowed",
+    ),
     "a reserved key of an observable": (
         edited("p = 2", "map = {}"),
         r"observable\[0\]\.map: not yet supported",

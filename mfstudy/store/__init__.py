@@ -10,6 +10,7 @@ Layout of one store, which holds one problem:
                               written last and makes it complete; only where the attribute `required` names it
     artefacts/pools/<point>-<index>/  the signal of a pool of copies, likewise; only where `required` names "pools"
     notes/<point>/<block>.json, notes/reference.json  seconds, host, versions, messages: never part of a result
+    notes/rounds.json         where a sweep that a precision drives stood when a run last looked; derived from records
 
 Nothing is resized and every write is idempotent, so there is no lock: two drivers at worst compute a block twice,
 to the same bytes. A block is done when its chunk exists.
@@ -96,7 +97,7 @@ class Store:
                 raise
             reason = f"not writable: {error.strerror}"
             raise InputError(f"{str(path)[:100]}: {reason}; allowed: a directory you may write to") from None
-        store.want(dict.fromkeys(study.sweep.points, study.sweep.replicates))
+        store.want(dict.fromkeys(study.sweep.points, study.sweep.start))
         return store
 
     @classmethod
@@ -300,6 +301,16 @@ class Store:
     def note_shared(self, note: Mapping[str, Any]) -> None:
         """Write what depends on the run that solved the reference: lost without harm."""
         self._disk.put("notes/reference.json", json.dumps(note, sort_keys=True).encode())
+
+    def note_rounds(self, note: Mapping[str, Any]) -> None:
+        """Write where a sweep that a precision drives stood when a run last looked: lost without harm."""
+        self._disk.put("notes/rounds.json", json.dumps(note, sort_keys=True).encode())
+
+    def noted_rounds(self) -> dict[str, Any]:
+        """Return what `note_rounds` wrote last, empty where nothing was."""
+        with contextlib.suppress(DamagedError):
+            return self._disk.table("notes/rounds.json")
+        return {}
 
     def notes(self, point: Point, limit: int | None = None) -> dict[int, dict[str, Any]]:
         """Return the notes of a point by block index; of some blocks only where a limit is given."""

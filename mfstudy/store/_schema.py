@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from mfstudy.liouville import COPIES, LIOUVILLE
-from mfstudy.observables import reduces, stored_fields
 from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Study
 from mfstudy.theory import claims
@@ -48,18 +46,7 @@ def root_attributes(study: Study) -> dict[str, Any]:
         "force": problem.force,
         "save": list(problem.time.save),
         "fields": list(field_names(problem)),
-        "observables": [
-            {
-                "label": o.label,
-                "kind": type(o).__module__.rsplit(".", 1)[-1],
-                "p": o.p,
-                "pools": problem.pools if LIOUVILLE in o.needs else 0,
-                "copies": COPIES.get(problem.system.phase.position, 0) if LIOUVILLE in o.needs else 0,
-                "fields": [asdict(f) for f in stored_fields(o, problem.system.phase)],
-                "reduced": [asdict(f) for f in o.reduced(problem.system.phase)] if reduces(o) else [],
-            }
-            for o in problem.observables
-        ],
+        "observables": problem.tables,
         "theorems": [asdict(claim) for claim in claims(problem)],
         "law": {
             "support_dimension": law.support_dimension,
