@@ -67,9 +67,15 @@ def decades(bound: Floats, sizes: Floats) -> str:
     return f"{first} at N = {sizes[0]:g}, {last} at N = {sizes[-1]:g}"
 
 
+def formula_of(claim: Claim) -> str:
+    """Return how the right-hand side depends on N, with the constant C; nothing where there is no rate."""
+    written = "" if claim.rate is None else claim.rate.formula
+    return written.replace("c ", "") if claim.second == 1 else written
+
+
 def _rate(claim: Claim) -> str:
     """Return how the right-hand side depends on N, nothing where the inequality says so itself."""
-    shape = "" if claim.rate is None else claim.rate.formula.removeprefix("C ")
+    shape = formula_of(claim).removeprefix("C ")
     return "" if shape in claim.says else shape
 
 

@@ -31,15 +31,12 @@ def replicates_factor(best: Candidate, rivals: Sequence[Candidate], means: Means
     Returns
     -------
     float or None
-        None where no number of replicates would do.
+        None where no number of replicates would do: a law of two terms that holds the best one is never refuted, and
+        is not asked for.
     """
-    found = []
-    for rival in rivals:
-        distance = _distance(best.fitted, rival, means.sizes, means.white)
-        if distance < _SAME:
-            return None
-        found.append(_needed(best, rival, len(means.sizes)) / distance)
-    return max(found)
+    apart = [(rival, _distance(best.fitted, rival, means.sizes, means.white)) for rival in rivals]
+    found = [_needed(best, rival, len(means.sizes)) / distance for rival, distance in apart if distance > _SAME]
+    return max(found) if found else None
 
 
 def largest_size(best: Candidate, rivals: Sequence[Candidate], means: Means) -> float | None:
@@ -55,7 +52,9 @@ def largest_size(best: Candidate, rivals: Sequence[Candidate], means: Means) -> 
         exponent = best.exponent if best.law.exponent is None else None
         truth = best.constant * best.law.shape(sizes, exponent, best.second_constant or 0.0)
         white = np.diag(1 / (np.sqrt(relative) * truth))
-        if all(_distance(truth, rival, sizes, white) >= _needed(best, rival, len(sizes)) for rival in rivals):
+        apart = [(rival, _distance(truth, rival, sizes, white)) for rival in rivals]
+        needed = [(distance, _needed(best, rival, len(sizes))) for rival, distance in apart if distance > _SAME]
+        if needed and all(distance >= enough for distance, enough in needed):
             return float(sizes[-1])
     return None
 

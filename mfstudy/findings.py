@@ -69,10 +69,7 @@ def _advice(fit: Fit) -> str:
         ways.append(f"about {_rounded(fit.decisive_replicates)} replicates a size")
     if fit.decisive_size is not None:
         ways.append(f"sizes up to about N = {_rounded(fit.decisive_size)} with the same relative errors")
-    if ways:
-        return f" To decide: {', or '.join(ways)}."
-    undecided = fit.verdict == "undecided" and fit.p_value is not None and fit.p_value >= MISFIT
-    return " No sweep of this kind would decide between them." if undecided else ""
+    return f" To decide: {', or '.join(ways)}." if ways else ""
 
 
 def _rounded(value: float) -> str:

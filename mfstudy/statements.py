@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mfstudy.claims import decades
+from mfstudy.claims import decades, formula_of
 from mfstudy.constants import Needed, needed_constant
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
@@ -81,7 +81,7 @@ def by_rate(claim: Claim, target: Target, fit: Fit) -> Statement | None:
     common: dict[str, Any] = {
         "theorem": claim.theorem,
         "edition": claim.edition,
-        "rate": law.formula,
+        "rate": formula_of(claim),
         "premises": claim.premises,
     }
     if fit.verdict == "zero":
@@ -97,7 +97,7 @@ def by_rate(claim: Claim, target: Target, fit: Fit) -> Statement | None:
     verdict, how = _rated(stated, fit.effective_exponent, low, high)
     standing = f"C = {claim.unknown}" if claim.unknown else "C"
     text = (
-        f"{name}: {law.formula}, over these sizes like N^{stated:.2f}, {how} (measured:"
+        f"{name}: {formula_of(claim)}, over these sizes like N^{stated:.2f}, {how} (measured:"
         f" {cite(fit.effective_exponent, (low, high))}); it needs {standing} >="
         f" {cite(needed.constant, needed.interval)} for this law there.{_unmet(claim)}"
     )
