@@ -33,6 +33,8 @@ class Quantity:
         Whether there is one number for the whole run, stored with each save time.
     laws : tuple of str
         Names of the candidate laws; empty = those of the sampling of a measure.
+    order : float or None
+        p where it is W^p, W a distance in phase space.
     pools : int
         Number of pools that replicates share, replicate r the pool r mod `pools`; 0 = nothing is shared.
     copies : int
@@ -48,6 +50,7 @@ class Quantity:
     raw: dict[str, tuple[str, ...]]
     per_run: bool
     laws: tuple[str, ...] = ()
+    order: float | None = None
     pools: int = 0
     copies: int = 0
 
@@ -103,6 +106,7 @@ def _quantity(table: Mapping[str, Any], estimate: Mapping[str, Any], first: bool
         raw={role: names for role in RAW if (names := _named(whole, role, label))} if reduced else {},
         per_run=estimate["per"] == "run",
         laws=tuple(estimate["laws"]),
+        order=estimate["order"],
         pools=table["pools"],
         copies=table["copies"],
     )

@@ -159,21 +159,23 @@ class Results(Stated):
     def systematic(self, quantity: Quantity, time: int = -1) -> Floats:
         """Return bounds on what the means are off beside their statistical errors, (sizes,), in the quantity's unit.
 
-        Half the width of the transport's bracket; and for powers of distances what the errors of the reference and
-        of the time step move them.
+        Half the width of the bracket, of transport and reference; for powers of distances without one what the error of
+        the reference moves them; for distances to rho^t also what that of the particles' time step does. Copies in
+        the mean field take the same steps as the particles, so that their errors cancel to leading order.
         """
         values = self.values(quantity, "estimate", time)
-        off = np.zeros(len(self.sizes))
+        off, reference = np.zeros(len(self.sizes)), 0.0
         if {"lower", "upper"} <= set(quantity.roles) and not quantity.raw:
             off = half_widths(self.values(quantity, "lower", time), self.values(quantity, "upper", time))
-        if quantity.p is None:
+        elif self.reference_errors is not None:
+            reference = float(self.reference_errors[time, :3].sum())
+        if quantity.order is None:
             return off
-        errors = self.reference_errors
-        reference = 0.0 if errors is None else float(errors[time, :3].sum())
-        shift = np.array([reference + (error or 0.0) for error in self.step_errors(time)])
+        steps = self.step_errors(time) if quantity.p is not None else [None] * len(self.sizes)
+        shift = np.array([reference + (error or 0.0) for error in steps])
         kept = np.isfinite(values)
         total, count = np.where(kept, values, 0.0).sum(axis=1), kept.sum(axis=1)
-        return off + moved(total / np.maximum(count, 1), quantity.p, shift)
+        return off + moved(total / np.maximum(count, 1), quantity.order, shift)
 
     def exclusions(self, quantity: Quantity, time: int, fit: Fit) -> dict[int, str]:
         """Return the sizes that take no part in a fit, and why."""

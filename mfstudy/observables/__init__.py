@@ -77,6 +77,8 @@ class Field:
         "time" or "run": whether the number belongs to a save time or to the whole run.
     laws : tuple of str
         Of an estimate: names of the candidate laws of its rate; empty = those of the sampling of a measure, by p.
+    order : float or None
+        Of an estimate: p where it is W^p, W a distance in phase space, which the reference's error moves.
     """
 
     name: str
@@ -87,6 +89,7 @@ class Field:
     scale: Literal["linear", "log10"] = "linear"
     per: Literal["time", "run"] = "time"
     laws: tuple[str, ...] = ()
+    order: float | None = None
 
 
 #: What `needs` may name and every run provides; a system may have more.

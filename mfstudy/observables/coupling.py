@@ -39,10 +39,12 @@ class Coupling(Named):
         now, peak = "distance_sq", "distance_sq_max"
         what = "mean squared distance of the particles to their copies in the mean field"
         return (
-            Field(now, now, "estimate", what, laws=COUPLING),
+            Field(now, now, "estimate", what, laws=COUPLING, order=2.0),
             Field(f"{now}_lower", now, "lower", "less the error of the mean field"),
             Field(f"{now}_upper", now, "upper", "plus the error of the mean field"),
-            Field(peak, peak, "estimate", f"{what}, largest over the steps so far", per="run", laws=COUPLING),
+            Field(
+                peak, peak, "estimate", f"{what}, largest over the steps so far", per="run", laws=COUPLING, order=2.0
+            ),
             Field(f"{peak}_lower", peak, "lower", "less the error of the mean field", per="run"),
             Field(f"{peak}_upper", peak, "upper", "plus the error of the mean field", per="run"),
         )

@@ -54,7 +54,13 @@ class Empirical(Named):
         quantity, formula = self.distance.measured(self.p)
         what = f"{formula}(mu_N^t, rho^t)"
         return (
-            Field(quantity, quantity, "estimate", f"{what}, mu_N^t the empirical measure of one replicate"),
+            Field(
+                quantity,
+                quantity,
+                "estimate",
+                f"{what}, mu_N^t the empirical measure of one replicate",
+                order=self.p,
+            ),
             Field(f"{quantity}_lower", quantity, "lower", f"lower end L of the bracket, E[L] <= {what}"),
             Field(f"{quantity}_upper", quantity, "upper", f"upper end U of the bracket, E[U] >= {what}"),
             Field(f"{quantity}_error", quantity, "standard_error", "standard error given the particles"),

@@ -74,7 +74,7 @@ class Marginal(Named):
         """Return the squared distance."""
         del phase
         what = "W_2^2(law of one particle, rho^t), from all replicates"
-        return (Field(QUANTITY, QUANTITY, "estimate", what, laws=MARGINAL),)
+        return (Field(QUANTITY, QUANTITY, "estimate", what, laws=MARGINAL, order=2.0),)
 
     def admit(self, phase: Phase, law: InitialLaw) -> None:
         """Refuse laws without a covariance."""

@@ -52,7 +52,7 @@ class Stage(Named):
         for step, words in STEPS:
             key, what = f"{step}_sq", f"mean squared distance of the particles of {words}"
             found += [
-                Field(key, key, "estimate", what, laws=COUPLING),
+                Field(key, key, "estimate", what, laws=COUPLING, order=2.0),
                 Field(f"{key}_pool", key, "pool", f"{what}, with pools of {copies} copies"),
             ]
         rest = f"{STEPS[1][0]}_w2_sq"
@@ -76,6 +76,7 @@ class Stage(Named):
                 "estimate",
                 f"W_2^2 of the laws of one particle of {words}, from means and covariances",
                 laws=MARGINAL,
+                order=2.0,
             )
             for step, words in STEPS
         )
