@@ -7,7 +7,8 @@ lower a bound until it fails. False alarms: seeds are fixed, and explicit bounds
 import json
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import ot
@@ -19,11 +20,13 @@ import mfstudy
 from mfstudy import report
 from mfstudy import study as studies
 from mfstudy.observables import estimates, stored_fields
+from mfstudy.rates import RateLaw
+from mfstudy.stated import Stated
 from mfstudy.statements import by_bound, by_rate
 from mfstudy.study import parse
-from mfstudy.theorems import ZERO, Claim, Explicit
+from mfstudy.theorems import ZERO, Claim, Explicit, Target
 from mfstudy.theorems.dyadic import dyadic, partition
-from mfstudy.theorems.fournier_guillin import excluded, order
+from mfstudy.theorems.fournier_guillin import both_terms, excluded, order
 from mfstudy.theory import claims
 
 PARETO = 'kind = "pareto"\nnu = %s'
@@ -395,3 +398,61 @@ def test_check_prints_what_speaks(command, tmp_path):
         (STATIC % (1, CUBE, 2)).replace('kind = "empirical"\np = 2', 'kind = "coupling"')
     )
     assert "none speaks about this study" in command("check", "silent.toml").stdout
+
+
+# -- the constants that rates need -------------------------------------------------------------------------------
+
+
+def test_the_constant_of_fournier_and_guillin_stands_beside_both_terms_and_the_moment():
+    """M_5 = 2^-5 / 6 on the unit interval, and the rate N^-1/2 + N^-3/5 at p = 2, q = 5."""
+    claim = static(CUBE)["Fournier and Guillin, Theorem 1"]
+    assert claim.known == pytest.approx((2**-5 / 6) ** (2 / 5))
+    assert claim.unknown == "C(p,q,D)"
+    sizes = np.array([10.0, 100, 1000])
+    np.testing.assert_allclose(claim.rate.shape(sizes, c=claim.second), sizes**-0.5 + sizes**-0.6, rtol=1e-12)
+    # 1/(6N) over that rate is largest at the smallest N.
+    fit = mfstudy.fit_rate(sizes, 1 / (6 * sizes)[:, None], covariance=np.diag(1e-8 / sizes**2))
+    found = by_rate(claim, claim.targets[0], fit)
+    assert found.constant == pytest.approx(1 / 60 / claim.known / (10**-0.5 + 10**-0.6))
+    assert found.constant_size == 10
+    assert found.constant_interval[0] < found.constant < found.constant_interval[1]
+
+
+@pytest.mark.parametrize(
+    ("p", "dim", "q", "right"),
+    [
+        (2.0, 1, 3.0, lambda n: n ** (-1 / 3) + n**-0.5),  # the moment decides
+        (2.0, 4, 5.0, lambda n: n**-0.5 * np.log(1 + n) + n**-0.6),
+        (2.0, 6, 4.0, lambda n: n ** (-1 / 3) + n**-0.5),
+    ],
+)
+def test_both_terms_of_the_rate_are_there(p, dim, q, right):
+    sizes = np.array([10.0, 1000.0])
+    np.testing.assert_allclose(both_terms(p, dim, q).shape(sizes, c=1.0), right(sizes), rtol=1e-12)
+
+
+def test_needed_constants_that_grow_exponentially_do_not_bend():
+    """Means e^{3t} N^-1 against a rate N^-1 at three times: log tau = 3t; those that are beside the point are left out."""
+
+    class Planted(Stated):
+        times = np.array([0.0, 0.5, 2.0])
+
+        def __init__(self):
+            """Without a store."""
+
+        def claims_on(self, name, time):
+            rate = RateLaw("rate", 0.0, -1.0)
+            made = Claim("Somebody, Theorem 1", "as stated", "", (), (), rate=rate, unknown="tau(t)")
+            return [(made, Target("x", (0, 1, 2))), (replace(made, theorem="Other"), Target("x", (0, 1, 2), about="y"))]
+
+    sizes = np.array([10.0, 100, 1000])
+    planted = Planted()
+    quantity = SimpleNamespace(name="x")
+    fits = [
+        (quantity, i, mfstudy.fit_rate(sizes, (np.exp(3 * t) / sizes)[:, None], covariance=np.diag(1e-6 / sizes**2)))
+        for i, t in enumerate(planted.times)
+    ]
+    ((_, claim, grown),) = planted.growths(fits)
+    assert claim.theorem == "Somebody, Theorem 1"
+    np.testing.assert_allclose(grown.logs, 3 * planted.times, atol=0.01)
+    assert np.all(np.abs(grown.bends) < 4.5 * grown.bend_errors)

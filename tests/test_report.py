@@ -289,6 +289,48 @@ def test_no_size_is_hollow_without_failures(line):
     assert not any("failed" in label for label in legend)
 
 
+def test_systematic_terms_are_half_the_brackets(plane):
+    """Of points at rest against their exact law the transport's bracket is all there is."""
+    quantity, time, fit = only(plane)
+    data = plane.to_xarray()
+    half = ((data.empirical_w2_sq_upper - data.empirical_w2_sq_lower) / 2).mean("replicate").values[:, 0]
+    np.testing.assert_allclose(plane.systematic(quantity, time), half, rtol=1e-12)
+    np.testing.assert_allclose(fit.systematic, half, rtol=1e-12)
+    assert fit.effective_exponent_systematic > 0
+    assert "all of its systematic terms" in fit.text
+    table = plane.table(quantity, time, fit)
+    assert table["systematic"] == pytest.approx(list(half))
+    json.dumps(table, allow_nan=False)
+
+
+def test_sizes_that_are_left_out_are_named_with_the_reason(copy, tmp_path):
+    upper = copy.fields.index("empirical_w2_sq_upper")
+    for block in copy.wanted():
+        values = copy.read(block.point)[block.first : block.first + block.length]
+        if block.point.size == 10:
+            values[..., upper] += 10 * values[..., upper]  # a bracket ten times as wide as the mean
+        copy.write(block, values)
+    results = Results(copy)
+    quantity, time, fit = only(results)
+    assert list(fit.sizes) == [30, 100, 300]
+    assert results.table(quantity, time, fit)["excluded_sizes"] == [10]
+    page = Page(written(results, tmp_path / "page"))
+    assert "Left out of the fit: N = 10 (systematic terms above half the mean)." in page.text
+    legend = drawn(results).axes[0].get_legend_handles_labels()[1]
+    assert any("not in the fit" in label for label in legend)
+
+
+def test_medians_are_called_medians(copy, tmp_path):
+    """As of a law with moments below 3: W_2^2 has then no variance."""
+    copy.attributes["law"]["moment_order"] = 3.0
+    results = Results(copy)
+    _, _, fit = only(results)
+    assert fit.estimator == "median"
+    page = Page(written(results, tmp_path / "page"))
+    assert "median over replicates ± standard error" in page.text
+    assert any("median of" in word for word in words(drawn(results)))
+
+
 @pytest.mark.parametrize("verdict", ["zero", "not-measurable"])
 def test_a_page_without_a_rate_says_why(verdict, copy, tmp_path):
     factor = {"zero": 0.0, "not-measurable": -1.0}[verdict]
