@@ -432,7 +432,7 @@ def test_both_terms_of_the_rate_are_there(p, dim, q, right):
 
 
 def test_needed_constants_that_grow_exponentially_do_not_bend():
-    """Means e^{3t} N^-1 against a rate N^-1 at three times: log tau = 3t; those that are beside the point are left out."""
+    """Means e^{3t} N^-1 against a rate N^-1 at three times: log tau = 3t; other senses are left out."""
 
     class Planted(Stated):
         times = np.array([0.0, 0.5, 2.0])
