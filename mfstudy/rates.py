@@ -14,7 +14,11 @@ from mfstudy.ensemble import Floats
 _SCALES = (
     "Fournier and Guillin, PTRF 162 (2015), Theorem 1, attained at p = D/2 by self-similar measures of dimension 2p"
 )
+_GAUSSIAN = (
+    "Ledoux, J. Math. Sci. 238 (2019), and Talagrand, C. R. Math. 356 (2018): (log N)^2 / N for a normal law in D = 2"
+)
 _PINNED = (
+    "ledoux-talagrand",
     "bobkov-ledoux",
     "ajtai-komlos-tusnady",
     "ajtai-komlos-tusnady-constant",
@@ -237,6 +241,8 @@ def _named_laws(dim: int | None, moment: float | None, p: float, bounded: bool, 
     sharp = bounded if regular is None else regular
     if sharp and (moment is None or np.isinf(moment)):
         laws += [_sharp(dim, p), *_second_order(dim, p)]
+    if not bounded and dim == p == 2 and (moment is None or np.isinf(moment)):
+        laws.append(RateLaw("ledoux-talagrand", 2.0, -1.0, _GAUSSIAN))
     bound = _fournier_guillin(dim, moment, p)
     if bound is not None:
         laws.append(bound)

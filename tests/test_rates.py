@@ -15,6 +15,22 @@ def pinned(dim, moment=None, p=2):
     return {law.name: (law.exponent, law.log_power, law.log_shift) for law in reference_slopes(dim, moment, p)}
 
 
+def test_a_normal_law_in_the_plane_has_a_law_of_its_own():
+    """(log N)^2 / N: named for laws with all moments and no bounded support alone."""
+    assert law_by_name("ledoux-talagrand", 2, None, 2, False).formula == "C N^-1 (log N)^2"
+    for arguments in ((2, None, 2, True), (2, 6.0, 2, False), (2, None, 1, False), (3, None, 2, False)):
+        assert "ledoux-talagrand" not in {law.name for law in default_laws(*arguments)}
+
+
+def test_self_similar_measures_have_the_critical_law_with_a_constant():
+    """C N^-1/2 (log N + c), at p = D/2 and for laws that are not regular alone."""
+    laws = {law.name: law for law in default_laws(2, None, 1, True, False)}
+    assert laws["fournier-guillin-constant"].formula == "C N^-0.5 (log N + c)"
+    assert "ajtai-komlos-tusnady" not in laws
+    assert "fournier-guillin-constant" not in {law.name for law in default_laws(2, None, 1)}
+    assert "fournier-guillin-constant" not in {law.name for law in default_laws(3, None, 1, True, False)}
+
+
 def test_free_laws_are_always_candidates():
     assert [law.name for law in default_laws()] == ["power", "power-log"]
     for dim in (1, 2, 3, 4, 6):
