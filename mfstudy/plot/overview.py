@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
-from mfstudy.plot.curves import BLACK, BLUE, SKY
-from mfstudy.plot.panels import Z95, label_beside
+from mfstudy.plot.curves import BLACK, BLUE, SKY, series_of
+from mfstudy.plot.panels import label_beside
 from mfstudy.plot.words import MINUS, decimals
 from mfstudy.quantities import Quantity
 from mfstudy.results import Results
@@ -31,19 +31,29 @@ def drawn(results: Results, time: int) -> list[tuple[Quantity, Fit]]:
 
 
 def draw(axes: Axes, results: Results, time: int) -> Floats:
-    """Draw the means with their intervals, and lines of the fitted exponents; return the sizes."""
+    """Draw the means with their intervals, hollow where they take no part in a fit, and the fits; return the sizes."""
     marks, sizes = [], []
     axes.set_yscale("log")
     for index, (quantity, fit) in enumerate(drawn(results, time)):
         colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
         look: dict[str, Any] = {"color": colour, "markersize": 4, "capsize": 2, "elinewidth": 0.9, "fmt": marker}
-        axes.errorbar(fit.sizes, fit.mean, np.nan_to_num(Z95 * fit.standard_error), **look)
+        axes.errorbar(fit.sizes, fit.mean, _reach(fit), **look)
         axes.plot(fit.sizes, fit.mean if fit.fitted is None else fit.fitted, color=colour, linewidth=1.1)
+        series = series_of(results, quantity, time, fit)
+        left = series.hollow & (series.mean > 0)
+        axes.plot(series.sizes[left], series.mean[left], marker, color=colour, markersize=4, markerfacecolor="white")
         marks.append((f"{_broken(quantity.name)}\n{_exponent(fit)}", colour, float(fit.mean[-1])))
-        sizes += list(fit.sizes)
+        sizes += list(series.sizes)
     axes.set_ylabel("mean")
     label_beside(axes, marks)
     return np.unique(np.asarray(sizes, dtype=float))
+
+
+def _reach(fit: Fit) -> Floats:
+    """Return how far the intervals of the means reach below and above them, (2, n)."""
+    if fit.mean_interval is None:
+        return np.zeros((2, len(fit.sizes)))
+    return np.asarray(np.abs(fit.mean_interval - fit.mean[:, None]).T)
 
 
 def _broken(name: str) -> str:
