@@ -92,9 +92,8 @@ def overview(results: Results, time: int) -> Figure | None:
     """
     if len(overview_.drawn(results, time)) < 2:
         return None
-    footer = [
-        f"all quantities at t = {results.times[time]:g}, means over replicates with 95 % intervals, hollow: not in the fit"
-    ]
+    when = f"all quantities at t = {results.times[time]:g}"
+    footer = [f"{when}, means over replicates with 95 % intervals, hollow: not in the fit"]
     with style.context(["default", _STYLE]):
         figure, panels = _canvas((4.6,), footer)
         label_sizes(panels, overview_.draw(panels[0], results, time))
