@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mfstudy.ensemble import Floats
-from mfstudy.theorems import Claim, Premise, Target
+from mfstudy.theorems import Claim, Premise, Subject
 
 
 def listing(
@@ -32,7 +32,7 @@ def _rows(claim: Claim, save: Sequence[float], sizes: Sequence[int], premised: s
     """Return the rows of a claim, whose premises are said with the claim of a title."""
     found = [
         ("says", claim.says),
-        *(("about", text) for text in _abouts(claim.targets, save)),
+        *(("about", text) for text in _abouts(claim.subjects, save)),
         ("rate", _rate(claim)),
         ("constant", f"{claim.unknown} is not explicit" if claim.unknown else ""),
         ("bound", f"explicit, {at_sizes(claim, sizes)}" if claim.bound is not None else ""),
@@ -79,11 +79,11 @@ def _rate(claim: Claim) -> str:
     return "" if shape in claim.says else shape
 
 
-def _abouts(targets: Sequence[Target], save: Sequence[float]) -> list[str]:
+def _abouts(subjects: Sequence[Subject], save: Sequence[float]) -> list[str]:
     """Return the variables, those of one kind in a line."""
     groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for target in targets:
-        groups.setdefault((target.about, target.times), []).append(target.name)
+    for subject in subjects:
+        groups.setdefault((subject.about, subject.times), []).append(subject.name)
     return [
         ", ".join(names) + _when(times, save) + (f" ({about})" if about else "")
         for (about, times), names in groups.items()

@@ -223,7 +223,7 @@ class Results(Stated):
     def slopes(self, quantity: Quantity) -> list[RateLaw]:
         """Return the laws to be drawn beside a quantity, of different shapes: of the sampling, and of its theorems."""
         laws = list(reference_slopes(**self.sampling(quantity))) if quantity.p is not None else []
-        laws += [c.rate for c in self.claims for t in c.targets if t.name == quantity.name and c.rate is not None]
+        laws += [c.rate for c in self.claims for s in c.subjects if s.name == quantity.name and c.rate is not None]
         shapes: dict[tuple[float | None, float], RateLaw] = {}
         for law in laws:
             shapes.setdefault((law.exponent, law.log_power), law)

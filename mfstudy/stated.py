@@ -13,7 +13,7 @@ from mfstudy.fit import Fit
 from mfstudy.numbers import Numbers
 from mfstudy.quantities import Quantity
 from mfstudy.statements import Statement, by_bound, by_check, by_rate, constant_of
-from mfstudy.theorems import Claim, Target
+from mfstudy.theorems import Claim, Subject
 
 
 class Stated(Numbers):
@@ -29,11 +29,14 @@ class Stated(Numbers):
         """What theorems claim, as it was when the store was made."""
         return [Claim.of(table) for table in self._attributes["theorems"]]
 
-    def claims_on(self, name: str, time: int) -> list[tuple[Claim, Target]]:
+    def claims_on(self, name: str, time: int) -> list[tuple[Claim, Subject]]:
         """Return the claims that are about a variable at a save time."""
         index = time % len(self.times)
         return [
-            (c, target) for c in self.claims for target in c.targets if target.name == name and index in target.times
+            (c, subject)
+            for c in self.claims
+            for subject in c.subjects
+            if subject.name == name and index in subject.times
         ]
 
     def bounds(self, quantity: Quantity, time: int, fit: Fit) -> list[Statement]:
@@ -49,8 +52,8 @@ class Stated(Numbers):
         """
         sizes, mean, error = self._means(quantity, time, fit)
         found = []
-        for claim, target in self.claims_on(quantity.name, time):
-            found += [by_rate(claim, target, fit), by_bound(claim, target, sizes, mean, error)]
+        for claim, subject in self.claims_on(quantity.name, time):
+            found += [by_rate(claim, subject, fit), by_bound(claim, subject, sizes, mean, error)]
         return [statement for statement in found if statement is not None]
 
     def growths(self, fits: Sequence[tuple[Quantity, int, Fit]]) -> list[tuple[Quantity, Claim, Growth]]:
@@ -63,8 +66,8 @@ class Stated(Numbers):
         """
         series: dict[tuple[str, str], list[tuple[Quantity, Claim, int, Needed]]] = {}
         for quantity, time, fit in fits:
-            for claim, target in self.claims_on(quantity.name, time):
-                if not target.about and (needed := constant_of(claim, fit)) is not None:
+            for claim, subject in self.claims_on(quantity.name, time):
+                if not subject.about and (needed := constant_of(claim, fit)) is not None:
                     key = quantity.name, claim.title
                     series.setdefault(key, []).append((quantity, claim, time, needed))
         found = []
@@ -85,17 +88,17 @@ class Stated(Numbers):
         return fit.sizes, fit.mean, np.where(np.isfinite(fit.standard_error), fit.standard_error, error)
 
     @cached_property
-    def met(self) -> list[tuple[Claim, Target, Statement]]:
+    def met(self) -> list[tuple[Claim, Subject, Statement]]:
         """What stored numbers without a rate say of the theorems that bound each of them."""
         found = []
         for claim in self.claims:
-            for target in claim.targets:
-                if target.bound or target.excess:
-                    measured = self._logs(target.name)
-                    bound = self._logs(target.bound) if target.bound else None
-                    excess = self._field(target.excess) if target.excess else None
-                    statement = by_check(claim, target, measured, bound, excess)
-                    found += [(claim, target, statement)] if statement is not None else []
+            for subject in claim.subjects:
+                if subject.bound or subject.excess:
+                    measured = self._logs(subject.name)
+                    bound = self._logs(subject.bound) if subject.bound else None
+                    excess = self._field(subject.excess) if subject.excess else None
+                    statement = by_check(claim, subject, measured, bound, excess)
+                    found += [(claim, subject, statement)] if statement is not None else []
         return found
 
     def _field(self, name: str) -> Floats:

@@ -13,7 +13,7 @@ from mfstudy.constants import Needed, needed_constant
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit, fit_rate
 from mfstudy.marginals import End
-from mfstudy.theorems import Claim, Edition, Premise, Target
+from mfstudy.theorems import Claim, Edition, Premise, Subject
 from mfstudy.wording import Interval, cite
 
 #: Difference of exponents from which a bound is called far from sharp.
@@ -73,9 +73,9 @@ class Statement:
     margin_log10: float | None = None
 
 
-def by_rate(claim: Claim, target: Target, fit: Fit) -> Statement | None:
+def by_rate(claim: Claim, subject: Subject, fit: Fit) -> Statement | None:
     """Compare a theorem's rate with a fit; None where it has none, or where nothing was measured."""
-    law, name = claim.rate, _named(claim, target)
+    law, name = claim.rate, _named(claim, subject)
     if law is None:
         return None
     common: dict[str, Any] = {
@@ -135,12 +135,12 @@ def _rated(stated: float, measured: float, low: float, high: float) -> tuple[Rat
     return "faster", "is consistent and not attained, the mean falls faster"
 
 
-def by_bound(claim: Claim, target: Target, sizes: Floats, mean: Floats, error: Floats) -> Statement | None:
+def by_bound(claim: Claim, subject: Subject, sizes: Floats, mean: Floats, error: Floats) -> Statement | None:
     """Compare means over replicates with a theorem's explicit right-hand side.
 
     Parameters
     ----------
-    claim, target
+    claim, subject
     sizes, mean, error : (n,) arrays
         With the standard errors of the means; sizes without either are left out.
 
@@ -153,7 +153,7 @@ def by_bound(claim: Claim, target: Target, sizes: Floats, mean: Floats, error: F
     if claim.bound is None or not kept.any():
         return None
     sizes, mean, error = sizes[kept], mean[kept], error[kept]
-    bound, name = claim.bound.at(sizes), _named(claim, target)
+    bound, name = claim.bound.at(sizes), _named(claim, subject)
     lowest = mean - SURE * error
     above = (lowest > 0) & (_log10(lowest) > bound + ROUNDING)
     positive = (mean > 0) & np.isfinite(bound)
@@ -177,13 +177,13 @@ def by_bound(claim: Claim, target: Target, sizes: Floats, mean: Floats, error: F
 
 
 def by_check(
-    claim: Claim, target: Target, measured: Floats, bound: Floats | None, excess: Floats | None
+    claim: Claim, subject: Subject, measured: Floats, bound: Floats | None, excess: Floats | None
 ) -> Statement | None:
     """Say whether a theorem's own bound of each number holds.
 
     Parameters
     ----------
-    claim, target
+    claim, subject
     measured, bound : (n,) arrays
         log10 of the numbers and of their bounds, NaN where absent; the bounds None where they are not stored.
     excess : (n,) array or None
@@ -195,14 +195,14 @@ def by_check(
         None where there is no number.
     """
     known = np.isfinite(measured) if excess is None else np.isfinite(excess)
-    count, name = int(known.sum()), f"{_named(claim, target)}, {target.name}"
+    count, name = int(known.sum()), f"{_named(claim, subject)}, {subject.name}"
     if not count:
         return None
     gaps = np.full(measured.shape, np.nan) if bound is None else bound - measured
     above = (gaps < -ROUNDING) if excess is None else np.abs(np.nan_to_num(excess)) > 0
     margin = _margin(gaps)
     if above.any():
-        by = f", by up to {np.nanmax(excess):.2g} {target.unit}".rstrip() if excess is not None else ""
+        by = f", by up to {np.nanmax(excess):.2g} {subject.unit}".rstrip() if excess is not None else ""
         how = f"violated in {int(above.sum())} of {count} numbers{by}"
     else:
         how = f"holds in all {count} numbers"
@@ -219,8 +219,8 @@ def by_check(
     )
 
 
-def _named(claim: Claim, target: Target) -> str:
-    return f"{claim.title} ({target.about})" if target.about else claim.title
+def _named(claim: Claim, subject: Subject) -> str:
+    return f"{claim.title} ({subject.about})" if subject.about else claim.title
 
 
 def _unmet(claim: Claim) -> str:

@@ -24,7 +24,7 @@ from mfstudy.rates import RateLaw
 from mfstudy.stated import Stated
 from mfstudy.statements import by_bound, by_rate
 from mfstudy.study import parse
-from mfstudy.theorems import ZERO, Claim, Explicit, Target
+from mfstudy.theorems import ZERO, Claim, Explicit, Subject
 from mfstudy.theorems.dyadic import dyadic, partition
 from mfstudy.theorems.fournier_guillin import both_terms, excluded, order
 from mfstudy.theory import claims
@@ -190,8 +190,8 @@ def test_the_kinetic_cost_is_within_a_factor():
 
 def test_later_points_are_not_independent_draws():
     claim = by_title(study(FREE, BOX, "empirical", save=(0.0, 1.0), step=None).problem)["Dyadic partition"]
-    assert [target.times for target in claim.targets] == [(0,)]
-    assert claim.targets[0].name == "empirical_w2_sq"
+    assert [subject.times for subject in claim.subjects] == [(0,)]
+    assert claim.subjects[0].name == "empirical_w2_sq"
 
 
 # -- Natalini and Paul -------------------------------------------------------------------------------------------
@@ -213,8 +213,8 @@ def test_second_moments_alone_give_no_rate():
     sizes = np.geomspace(100, 1e5, 7)
     mean = 1.815 * sizes ** (-1 / 3)  # of the Pareto law of that index, at large N
     fit = mfstudy.fit_rate(sizes, mean[:, None], covariance=np.diag((1e-3 * mean) ** 2))
-    assert by_rate(printed, printed.targets[0], fit).consistent is False
-    assert by_rate(corrected, corrected.targets[0], fit).consistent is True
+    assert by_rate(printed, printed.subjects[0], fit).consistent is False
+    assert by_rate(corrected, corrected.subjects[0], fit).consistent is True
 
 
 def test_proposition_4_3_as_printed_says_that_nothing_differs_where_nothing_is_emitted():
@@ -222,16 +222,16 @@ def test_proposition_4_3_as_printed_says_that_nothing_differs_where_nothing_is_e
     printed = deaf["Natalini and Paul, Proposition 4.3 as printed"]
     corrected = deaf["Natalini and Paul, Proposition 4.3 as corrected"]
     assert printed.bound == corrected.bound == ZERO
-    assert [t.name for t in printed.targets] == ["marginal_w2_sq"]
-    assert [t.name for t in corrected.targets] == ["stage_particles_liouville_w2_sq", "stage_particles_liouville_sq"]
+    assert [t.name for t in printed.subjects] == ["marginal_w2_sq"]
+    assert [t.name for t in corrected.subjects] == ["stage_particles_liouville_w2_sq", "stage_particles_liouville_sq"]
     exact = 0.3 * SIZES**-2.0  # the order of the exact distance in the linear system
-    assert by_bound(printed, printed.targets[0], SIZES, exact, 0.1 * exact).verdict == "violated"
-    assert by_bound(corrected, corrected.targets[0], SIZES, 0.0 * exact, 0.0 * exact).verdict == "holds"
+    assert by_bound(printed, printed.subjects[0], SIZES, exact, 0.1 * exact).verdict == "violated"
+    assert by_bound(corrected, corrected.subjects[0], SIZES, 0.0 * exact, 0.0 * exact).verdict == "holds"
     better = deaf["Natalini and Paul, Proposition 5.1"]
-    assert [t.name for t in better.targets if "eta = 0" in t.about] == ["marginal_w2_sq"]
+    assert [t.name for t in better.subjects if "eta = 0" in t.about] == ["marginal_w2_sq"]
     heard = by_title(study(f"{CURVED}\neta = 0.5\n{SIGNAL}", BOX, "marginal", "stage").problem)
     assert heard["Natalini and Paul, Proposition 4.3 as printed"].bound is None
-    assert all("eta = 0" not in t.about for t in heard["Natalini and Paul, Proposition 5.1"].targets)
+    assert all("eta = 0" not in t.about for t in heard["Natalini and Paul, Proposition 5.1"].subjects)
 
 
 def test_a_normal_law_has_no_compact_support():
@@ -283,8 +283,8 @@ def test_claims_are_about_numbers_of_the_store_and_survive_it(name, wanted):
     found = claims(problem)
     assert found
     for claim in found:
-        assert {t.name for t in claim.targets} <= known
-        assert {word for t in claim.targets for word in (t.bound, t.excess) if word} <= known
+        assert {t.name for t in claim.subjects} <= known
+        assert {word for t in claim.subjects for word in (t.bound, t.excess) if word} <= known
         assert Claim.of(json.loads(json.dumps(asdict(claim), allow_nan=False))) == claim
         assert (claim.edition == "as stated") or claim.wrong or claim.edition == "corrected"
 
@@ -324,7 +324,7 @@ def test_a_bound_that_is_lowered_is_violated(tiny_results):
 def test_free_transport_violates_theorem_7_3_as_printed_and_holds_as_corrected(tmp_path):
     made = study(FREE, BOX, "coupling", "flow_lipschitz", "support_growth", save=(0.0, 3.0), step=None)
     results = mfstudy.run(made, tmp_path / "store", part=(1, 1))
-    said = {(claim.title, target.name): statement for claim, target, statement in results.met}
+    said = {(claim.title, subject.name): statement for claim, subject, statement in results.met}
     printed = said["Natalini and Paul, Theorem 7.3 as printed", "flow_lipschitz_derivative"]
     assert printed.verdict == "violated"
     assert printed.margin_log10 == pytest.approx(-np.arcsinh(1.5) / math.log(10), rel=1e-6)  # the norm of the shear
@@ -345,7 +345,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mfstudy.rates import RateLaw
-from mfstudy.theorems import Claim, Explicit, Premise, Setting, Target
+from mfstudy.theorems import Claim, Explicit, Premise, Setting, Subject
 
 
 @dataclass(frozen=True)
@@ -356,10 +356,10 @@ class ToyTheorem:
 
     def claims(self, setting: Setting) -> tuple[Claim, ...]:
         premises = (Premise("size", 2.0, "1", True, "two is 2"),)
-        targets = setting.targets("empirical", "w2_sq")
+        subjects = setting.subjects("empirical", "w2_sq")
         rate = RateLaw("toy", 0.0, -1.25, "Toy, Theorem 1")
         return (
-            Claim("Toy, Theorem 1", "as stated", "E W_2^2 <= 1/N", targets, premises, rate=rate,
+            Claim("Toy, Theorem 1", "as stated", "E W_2^2 <= 1/N", subjects, premises, rate=rate,
                   bound=Explicit(0.0, ((1.0, 1.0, -1.0),))),
         )
 '''
@@ -412,7 +412,7 @@ def test_the_constant_of_fournier_and_guillin_stands_beside_both_terms_and_the_m
     np.testing.assert_allclose(claim.rate.shape(sizes, c=claim.second), sizes**-0.5 + sizes**-0.6, rtol=1e-12)
     # 1/(6N) over that rate is largest at the smallest N.
     fit = mfstudy.fit_rate(sizes, 1 / (6 * sizes)[:, None], covariance=np.diag(1e-8 / sizes**2))
-    found = by_rate(claim, claim.targets[0], fit)
+    found = by_rate(claim, claim.subjects[0], fit)
     assert found.constant == pytest.approx(1 / 60 / claim.known / (10**-0.5 + 10**-0.6))
     assert found.constant_size == 10
     assert found.constant_interval[0] < found.constant < found.constant_interval[1]
@@ -443,7 +443,10 @@ def test_needed_constants_that_grow_exponentially_do_not_bend():
         def claims_on(self, name, time):
             rate = RateLaw("rate", 0.0, -1.0)
             made = Claim("Somebody, Theorem 1", "as stated", "", (), (), rate=rate, unknown="tau(t)")
-            return [(made, Target("x", (0, 1, 2))), (replace(made, theorem="Other"), Target("x", (0, 1, 2), about="y"))]
+            return [
+                (made, Subject("x", (0, 1, 2))),
+                (replace(made, theorem="Other"), Subject("x", (0, 1, 2), about="y")),
+            ]
 
     sizes = np.array([10.0, 100, 1000])
     planted = Planted()

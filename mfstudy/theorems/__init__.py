@@ -52,7 +52,7 @@ class Premise:
 
 
 @dataclass(frozen=True)
-class Target:
+class Subject:
     """A number of the store that a claim is about.
 
     Parameters
@@ -118,7 +118,7 @@ class Claim:
         "as stated" where the statement stands as it is printed; else "as printed" or "corrected".
     says : str
         The inequality.
-    targets : tuple of Target
+    subjects : tuple of Subject
         What it is about.
     premises : tuple of Premise
     rate : RateLaw or None
@@ -138,7 +138,7 @@ class Claim:
     theorem: str
     edition: Edition
     says: str
-    targets: tuple[Target, ...]
+    subjects: tuple[Subject, ...]
     premises: tuple[Premise, ...]
     rate: RateLaw | None = None
     second: float = 0.0
@@ -164,7 +164,9 @@ class Claim:
         return cls(
             **{
                 **table,
-                "targets": tuple(Target(**{**target, "times": tuple(target["times"])}) for target in table["targets"]),
+                "subjects": tuple(
+                    Subject(**{**subject, "times": tuple(subject["times"])}) for subject in table["subjects"]
+                ),
                 "premises": tuple(Premise(**premise) for premise in table["premises"]),
                 "rate": rate and RateLaw(**{**rate, "second": rate["second"] and tuple(rate["second"])}),
                 "bound": bound and Explicit(bound["log10"], tuple(map(tuple, bound["terms"]))),
@@ -233,19 +235,19 @@ class Setting:
         dynamics = self.system.dynamics(self.law, self.horizon, None)
         return dynamics.constants(corner(self.law, self.phase), self.horizon)
 
-    def targets(self, kind: str, *quantities: str, about: str = "") -> tuple[Target, ...]:
+    def subjects(self, kind: str, *quantities: str, about: str = "") -> tuple[Subject, ...]:
         """Return quantities of all observables of a kind that the package has, at every save time."""
         return tuple(
-            Target(f"{observable.label}_{quantity}", self.times, about)
+            Subject(f"{observable.label}_{quantity}", self.times, about)
             for observable in self.observables
             if type(observable).__module__ == f"mfstudy.observables.{kind}"
             for quantity in quantities
         )
 
-    def met(self, kind: str, name: str, bound: str = "", excess: str = "", unit: str = "") -> tuple[Target, ...]:
+    def met(self, kind: str, name: str, bound: str = "", excess: str = "", unit: str = "") -> tuple[Subject, ...]:
         """Return a number of all observables of a kind, with the fields that hold its bound and its excess over it."""
         return tuple(
-            Target(
+            Subject(
                 f"{observable.label}_{name}",
                 self.times,
                 bound=bound and f"{observable.label}_{bound}",
@@ -263,7 +265,7 @@ class Theorem(Protocol):
     scheme: ClassVar[int]
 
     def claims(self, setting: Setting) -> tuple[Claim, ...]:
-        """Return what it claims of a problem, a claim without targets where it is silent."""
+        """Return what it claims of a problem, a claim without subjects where it is silent."""
         ...
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from mfstudy.distances.wasserstein import Wasserstein
 from mfstudy.observables.empirical import Empirical
-from mfstudy.theorems import Setting, Target
+from mfstudy.theorems import Setting, Subject
 
 
-def sampled(setting: Setting) -> list[tuple[Empirical, Target]]:
-    """Return the observables that measure E W_p^p(mu_N, rho_in), and the target of each.
+def sampled(setting: Setting) -> list[tuple[Empirical, Subject]]:
+    """Return the observables that measure E W_p^p(mu_N, rho_in), and the subject of each.
 
     At time 0, and at all times where particles rest: later particles are dependent, or their law is another.
     """
     times = setting.independent
     return [
-        (observable, Target(f"{observable.label}_{observable.distance.measured(observable.p)[0]}", times))
+        (observable, Subject(f"{observable.label}_{observable.distance.measured(observable.p)[0]}", times))
         for observable in setting.observables
         if times and isinstance(observable, Empirical) and isinstance(observable.distance, Wasserstein)
     ]

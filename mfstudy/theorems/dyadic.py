@@ -47,14 +47,14 @@ class Dyadic:
                 theorem="Dyadic partition",
                 edition="as stated",
                 says=f"E W_{p:g}^{p:g}(mu_N, rho) <= (S sqrt D)^p (2^p - 1) sum_l 2^(-pl) min(1, 2^(Dl/2 - 1) N^-0.5)",
-                targets=(target,),
+                subjects=(subject,),
                 premises=(
                     compact_support(setting),
                     dimension(dim, "D", f", the support lies in a cube of side S = {side:.4g}"),
                 ),
                 bound=partition(side, dim, p, kinetic_factor(observable)),
             )
-            for observable, target in sampled(setting)
+            for observable, subject in sampled(setting)
             for p in [observable.p]
         )
 

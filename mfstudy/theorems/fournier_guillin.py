@@ -37,7 +37,7 @@ class FournierGuillin:
     def claims(self, setting: Setting) -> tuple[Claim, ...]:
         """Return a claim for each order p that is measured of i.i.d. points."""
         found = []
-        for observable, target in sampled(setting):
+        for observable, subject in sampled(setting):
             p, dim = observable.p, setting.law.support_dimension
             q = order(p, dim, setting.law.moment_order)
             norm = _norm(setting.law, p, q)
@@ -46,7 +46,7 @@ class FournierGuillin:
                     theorem="Fournier and Guillin, Theorem 1",
                     edition="as stated",
                     says=f"E W_{p:g}^{p:g}(mu_N, rho) <= C(p,q,D) M_q^(p/q) (rate + N^(-(q-p)/q))",
-                    targets=(target,),
+                    subjects=(subject,),
                     premises=(dimension(dim, "D", _case(p, dim)), *moments(setting.law, p, dim)),
                     rate=None if q is None else both_terms(p, dim, q),
                     second=1.0,

@@ -39,9 +39,9 @@ class NataliniPaul21:
             theorem=f"{PAPER}, Theorem 2.1, first part",
             edition="as stated",
             says=f"W_2^2(law of one particle, rho^t) <= tau(t) {words}",
-            targets=(
-                *setting.targets("marginal", "w2_sq"),
-                *setting.targets("coupling", "distance_sq", "distance_sq_max", about=BELOW),
+            subjects=(
+                *setting.subjects("marginal", "w2_sq"),
+                *setting.subjects("coupling", "distance_sq", "distance_sq_max", about=BELOW),
             ),
             premises=premises,
             rate=rate,
@@ -51,9 +51,9 @@ class NataliniPaul21:
             theorem=f"{PAPER}, Theorem 2.1, second part",
             edition="corrected",
             says=f"E sup_x |grad phi - grad psi|^2 <= tau_c(t) {words}",
-            targets=(
-                *setting.targets("chemical", "gradient_sq"),
-                *setting.targets("chemical", "gradient_sq_max", about="at each time; the largest so far is not less"),
+            subjects=(
+                *setting.subjects("chemical", "gradient_sq"),
+                *setting.subjects("chemical", "gradient_sq_max", about="at each time; the largest so far is not less"),
             ),
             premises=premises,
             rate=rate,

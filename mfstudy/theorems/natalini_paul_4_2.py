@@ -33,7 +33,7 @@ class NataliniPaul42:
     def claims(self, setting: Setting) -> tuple[Claim, ...]:
         """Return both editions, for p = 2 in the phase space of positions and velocities."""
         d, law = setting.phase.position, setting.law
-        targets = tuple(target for observable, target in sampled(setting) if observable.p == 2)
+        subjects = tuple(subject for observable, subject in sampled(setting) if observable.p == 2)
         q = order(2, law.support_dimension, law.moment_order)
         if setting.phase.velocity != d:
             return ()
@@ -45,7 +45,7 @@ class NataliniPaul42:
                 theorem=theorem,
                 edition="as printed",
                 says=f"{about} M_2",
-                targets=targets,
+                subjects=subjects,
                 premises=(_second_moment(law), dimension(d, "d", "")),
                 rate=printed,
                 unknown="C M_2",
@@ -55,7 +55,7 @@ class NataliniPaul42:
                 theorem=theorem,
                 edition="corrected",
                 says="E W_2^2(mu_N, rho) <= C(q,d) M_q^(2/q) (rate + N^(-(q-2)/q))",
-                targets=targets,
+                subjects=subjects,
                 premises=(dimension(d, "d", ""), *moments(law, 2, law.support_dimension)),
                 rate=None if q is None else law_by_name("fournier-guillin", law.support_dimension, q, 2),
                 unknown="C(q,d) M_q^(2/q)",

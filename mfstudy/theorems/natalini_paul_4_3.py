@@ -36,7 +36,7 @@ class NataliniPaul43:
             theorem=theorem,
             edition="as printed",
             says=f"W_2^2(law of one particle of (P), rho^t) <= {right}",
-            targets=setting.targets("marginal", "w2_sq"),
+            subjects=setting.subjects("marginal", "w2_sq"),
             premises=premises,
             rate=None if deaf else rate,
             unknown=unknown,
@@ -47,9 +47,9 @@ class NataliniPaul43:
             theorem=theorem,
             edition="corrected",
             says=f"W_2^2(laws of one particle of (P) and of (LV)) <= {right}",
-            targets=(
-                *setting.targets("stage", "particles_liouville_w2_sq"),
-                *setting.targets("stage", "particles_liouville_sq", about=BELOW),
+            subjects=(
+                *setting.subjects("stage", "particles_liouville_w2_sq"),
+                *setting.subjects("stage", "particles_liouville_sq", about=BELOW),
             ),
             premises=premises,
             rate=None if deaf else rate,

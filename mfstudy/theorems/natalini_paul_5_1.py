@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mfstudy.rates import RateLaw
-from mfstudy.theorems import Claim, Setting, Target
+from mfstudy.theorems import Claim, Setting, Subject
 from mfstudy.theorems._natalini_paul import BELOW, PAPER
 from mfstudy.theorems._premises import compact_support, lipschitz
 
@@ -31,15 +31,15 @@ class NataliniPaul51:
             return ()
         theorem = f"{PAPER}, Proposition 5.1"
         stages = (
-            *setting.targets("stage", "liouville_vlasov_w2_sq"),
-            *setting.targets("stage", "liouville_vlasov_sq", about=BELOW),
+            *setting.subjects("stage", "liouville_vlasov_w2_sq"),
+            *setting.subjects("stage", "liouville_vlasov_sq", about=BELOW),
         )
         return (
             Claim(
                 theorem=theorem,
                 edition="as stated",
                 says="W_2^2(law of one particle of (LV), rho^t) <= alpha(t)^2 N^-1",
-                targets=stages if setting.constants.eta else (*stages, *_particles(setting)),
+                subjects=stages if setting.constants.eta else (*stages, *_particles(setting)),
                 premises=(compact_support(setting), *lipschitz(setting)),
                 rate=RateLaw("natalini-paul-5.1", 0.0, -1.0, theorem),
                 unknown="alpha(t)^2",
@@ -47,8 +47,8 @@ class NataliniPaul51:
         )
 
 
-def _particles(setting: Setting) -> tuple[Target, ...]:
+def _particles(setting: Setting) -> tuple[Subject, ...]:
     return (
-        *setting.targets("marginal", "w2_sq", about=_SAME),
-        *setting.targets("coupling", "distance_sq", "distance_sq_max", about=f"{_SAME}, and {BELOW}"),
+        *setting.subjects("marginal", "w2_sq", about=_SAME),
+        *setting.subjects("coupling", "distance_sq", "distance_sq_max", about=f"{_SAME}, and {BELOW}"),
     )

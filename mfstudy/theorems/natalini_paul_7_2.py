@@ -33,7 +33,7 @@ class NataliniPaul72:
             theorem=theorem,
             edition="as printed",
             says="max |v_i(t)| <= max |v_j(0)| exp(2 gamma_0 t), and its integral for ||x_i(t)| - |x_i(0)||",
-            targets=(
+            subjects=(
                 *setting.met("support_growth", "speed", excess="speed_printed_excess"),
                 *setting.met("support_growth", "displacement", excess="displacement_printed_excess"),
             ),
@@ -44,7 +44,7 @@ class NataliniPaul72:
             theorem=theorem,
             edition="corrected",
             says="max |v_i(t)| <= max |v_j(0)| + int_0^t (largest force) ds, and its integral for positions",
-            targets=(
+            subjects=(
                 *setting.met("support_growth", "speed", "speed_corrected", "speed_corrected_excess"),
                 *setting.met(
                     "support_growth", "displacement", "displacement_corrected", "displacement_corrected_excess"

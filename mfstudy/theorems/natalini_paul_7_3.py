@@ -31,7 +31,7 @@ class NataliniPaul73:
             theorem=theorem,
             edition="as printed",
             says="max_i |dz_i(t)/dz_1(0)| <= exp((Lip gamma + Lip grad chi t) t)",
-            targets=setting.met("flow_lipschitz", "derivative", "printed", "printed_excess", "decades"),
+            subjects=setting.met("flow_lipschitz", "derivative", "printed", "printed_excess", "decades"),
             premises=(*lipschitz(setting), _decades(flow_exponent_as_printed(constants, t), t)),
             wrong="dx_i = v_i is forgotten, and one argument of gamma; free transport has |dx_i/dv_i| = t > 1 = exp(0)",
         )
@@ -40,7 +40,7 @@ class NataliniPaul73:
             edition="corrected",
             says="sum_i |dz_i(t)/dz_1(0)| <= exp((1 + 2 Lip gamma + Lip F_ext + eta (Lip grad phi_in"
             " + 2 t Lip grad chi)) t)",
-            targets=setting.met("flow_lipschitz", "derivative_sum", "corrected", "corrected_excess", "decades"),
+            subjects=setting.met("flow_lipschitz", "derivative_sum", "corrected", "corrected_excess", "decades"),
             premises=(*lipschitz(setting), _decades(flow_exponent(constants, t), t)),
         )
         return printed, corrected

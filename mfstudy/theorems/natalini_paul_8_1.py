@@ -35,7 +35,7 @@ class NataliniPaul81:
             theorem=theorem,
             edition="as printed",
             says=f"{left} <= 2 exp(Gamma(t))",
-            targets=setting.met("stability", "ratio_lower", excess="printed_excess", unit="decades"),
+            subjects=setting.met("stability", "ratio_lower", excess="printed_excess", unit="decades"),
             premises=(*premises, _number("log10(1 + Gamma)", gamma, f"1 + Gamma = 10^{gamma:.3g} at t = {t:g}")),
             wrong="the proof has no factor 2; K' has eta Lip chi for t eta Lip grad chi, (40) lacks a 2, L' phi_in",
         )
@@ -43,7 +43,7 @@ class NataliniPaul81:
             theorem=theorem,
             edition="corrected",
             says=f"{left} <= exp(2 (1 + L'^2 + K'^2) t)",
-            targets=setting.met("stability", "ratio_lower", "corrected", "corrected_excess", "decades"),
+            subjects=setting.met("stability", "ratio_lower", "corrected", "corrected_excess", "decades"),
             premises=(*premises, _number("log10 of the bound", decades, f"the bound is 10^{decades:.3g} at t = {t:g}")),
         )
         return printed, corrected
