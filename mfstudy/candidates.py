@@ -75,15 +75,19 @@ def fit_law(law: RateLaw, means: Means, systematic: Floats) -> Candidate:
 def weighted(candidates: Sequence[Candidate], n: int) -> list[Candidate]:
     """Give each its AICc weight (Burnham and Anderson 2002, section 2.4), 0 where C is not positive.
 
-    AIC is used for all where the small-sample term of one does not exist, n <= k + 1. At least one C is positive.
+    At least one C is positive.
     """
-    k = np.array([candidate.law.parameters for candidate in candidates])
-    score = np.array([candidate.chi2 if candidate.constant > 0 else np.inf for candidate in candidates]) + 2 * k
-    if np.all(n > k + 1):
-        score = score + 2 * k * (k + 1) / (n - k - 1)
+    penalty = penalties([candidate.law.parameters for candidate in candidates], n)
+    score = np.array([candidate.chi2 if candidate.constant > 0 else np.inf for candidate in candidates]) + penalty
     weight = np.exp(-(score - score.min()) / 2)
     shares = weight / weight.sum()
     return [replace(each, weight=float(share)) for each, share in zip(candidates, shares, strict=True)]
+
+
+def penalties(parameters: Sequence[int], n: int) -> Floats:
+    """Return the penalties of AICc, those of AIC for all where one of them does not exist, n <= k + 1."""
+    k = np.array(parameters, dtype=float)
+    return np.asarray(2 * k + (2 * k * (k + 1) / (n - k - 1) if np.all(n > k + 1) else 0.0))
 
 
 def plausible_among(candidates: Sequence[Candidate], means: Means) -> list[Candidate]:
@@ -139,7 +143,8 @@ def p_value_of(candidate: Candidate, means: Means) -> float:
 
 def unexplained(best: Candidate, means: Means, systematic: Floats) -> bool:
     """Say whether the means are off a law by more than their statistical and systematic errors."""
-    beyond = np.maximum(np.abs(means.mean - best.fitted) - systematic, 0.0)
+    gap = means.mean - best.fitted
+    beyond = np.sign(gap) * np.maximum(np.abs(gap) - systematic, 0.0)
     nearest = replace(best, chi2=min(best.chi2, float(np.sum((means.white @ beyond) ** 2))))
     return p_value_of(nearest, means) < MISFIT
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mfstudy.ensemble import Floats
 from mfstudy.fit import Fit
-from mfstudy.intervals import LEVEL
+from mfstudy.intervals import LEVEL, stretch
 from mfstudy.wording import Interval
 
 
@@ -36,7 +36,8 @@ def needed_constant(fit: Fit, rate: Floats) -> Needed | None:
     """Return the constant that a rate needs over the sweep.
 
     The interval comes from simultaneous intervals mean +- c standard errors of all sizes, c the quantile of the
-    largest of their bootstrapped ratios (max-t), so that taking the largest of noisy numbers does not bias it.
+    largest of their bootstrapped ratios (max-t), stretched as Student's quantile is: taking the largest of noisy
+    numbers does not bias it.
 
     Parameters
     ----------
@@ -47,12 +48,12 @@ def needed_constant(fit: Fit, rate: Floats) -> Needed | None:
     Returns
     -------
     Needed or None
-        None where the fit has no means with errors.
+        None where the fit has no means with errors; medians are none, and bound no mean.
     """
-    if fit.draws is None:
+    if fit.draws is None or fit.estimator == "median":
         return None
     ratios = np.abs(fit.draws - fit.mean) / fit.standard_error
-    reach = float(np.quantile(ratios.max(axis=1), LEVEL)) * fit.standard_error
+    reach = float(np.quantile(ratios.max(axis=1), LEVEL)) * stretch(fit.degrees) * fit.standard_error
     most = int(np.argmax(fit.mean / rate))
     low, high = (float(((fit.mean + sign * reach) / rate).max()) for sign in (-1, 1))
     return Needed(float(fit.mean[most] / rate[most]), (low, high), float(fit.sizes[most]))
@@ -73,6 +74,7 @@ class Growth:
         Second divided differences of log tau, at the inner times: 0 for e^{Ct}, above 0 for e^{e^{Ct}}. A few times
         cannot tell these apart, so that no C is fitted.
     bend_errors : (T - 2,) array
+        From the errors as if they were independent over the times, which share their replicates.
     """
 
     times: Floats

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize, special
 
-from mfstudy.candidates import MISFIT, PLAUSIBLE, Candidate
+from mfstudy.candidates import MISFIT, PLAUSIBLE, Candidate, penalties
 from mfstudy.ensemble import Floats
 from mfstudy.means import Means
 from mfstudy.regression import least_squares
@@ -15,6 +15,7 @@ from mfstudy.regression import least_squares
 _POWER = 0.9  # probability with which the advice is to decide
 _FARTHEST = 12  # further sizes that are tried
 _SAME = 1e-8  # distance of laws that no sweep tells apart
+_MOST = 1e4  # times the replicates that there are, above which the advice is none
 
 
 def replicates_factor(best: Candidate, rivals: Sequence[Candidate], means: Means) -> float | None:
@@ -31,12 +32,12 @@ def replicates_factor(best: Candidate, rivals: Sequence[Candidate], means: Means
     Returns
     -------
     float or None
-        None where no number of replicates would do: a law of two terms that holds the best one is never refuted, and
-        is not asked for.
+        None where more than 1e4 times would be needed. A law of two terms that holds the best one is never refuted,
+        and is not asked for.
     """
     apart = [(rival, _distance(best.fitted, rival, means.sizes, means.white)) for rival in rivals]
     found = [_needed(best, rival, len(means.sizes)) / distance for rival, distance in apart if distance > _SAME]
-    return max(found) if found else None
+    return max(found) if found and max(found) < _MOST else None
 
 
 def largest_size(best: Candidate, rivals: Sequence[Candidate], means: Means) -> float | None:
@@ -74,7 +75,8 @@ def _needed(best: Candidate, rival: Candidate, n: int) -> float:
     deviation 2 d^{1/2}, makes up for the penalties; a law of two terms has to be rejected by its chi^2 as well.
     """
     z = float(special.ndtri(_POWER))
-    odds = 2 * np.log(1 / PLAUSIBLE - 1) - _penalty(rival, n) + _penalty(best, n)
+    own, others = penalties([best.law.parameters, rival.law.parameters], n)
+    odds = 2 * np.log(1 / PLAUSIBLE - 1) - others + own
     weight = float((z + np.sqrt(max(z * z + odds, 0.0))) ** 2)
     if rival.law.second is None:
         return weight
@@ -82,9 +84,3 @@ def _needed(best: Candidate, rival: Candidate, n: int) -> float:
     limit = special.chdtri(free, MISFIT)
     found = optimize.brentq(lambda d: special.chndtr(limit, free, d) - (1 - _POWER), 0.0, 1e3)
     return max(weight, float(found))
-
-
-def _penalty(candidate: Candidate, n: int) -> float:
-    """Return the penalty of AICc, that of AIC where it does not exist."""
-    k = candidate.law.parameters
-    return 2.0 * k + (2.0 * k * (k + 1) / (n - k - 1) if n > k + 1 else 0.0)

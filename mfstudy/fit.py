@@ -34,6 +34,8 @@ Verdict = Literal["rate", "undecided", "zero", "not-measurable"]
 
 NOISE = 1.0  # standard error over mean from which linearised errors mean nothing
 DOMINATED = 0.5  # systematic bound over mean above which a size takes no part
+GROUPS = 5  # labels that a size has at least: fewer give no interval that covers
+ORDERED = 6  # replicates of which order statistics give an interval of the median at 95 %
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +90,8 @@ class Fit:
         How many replicates at every size, or which largest N, would decide between the plausible laws with 90 %.
     draws : (resamples, n) array or None
         Means of the resampled replicates.
+    degrees : float
+        Of freedom in the variances.
     estimator : str
         "mean" or "median" over replicates.
     """
@@ -122,6 +126,7 @@ class Fit:
     decisive_replicates: float | None = None
     decisive_size: float | None = None
     draws: Floats | None = field(default=None, repr=False)
+    degrees: float = np.inf
     estimator: Literal["mean", "median"] = "mean"
 
 
@@ -196,26 +201,41 @@ def fit_rate(
     else:
         independent = [2 * int(here.any()) for here in present]
     mean = _raw_means(table, present)
-    enough = np.array(independent) >= 2
-    usable = enough & ~(off > DOMINATED * mean)
-    nothing = _nothing(grid, table, mean, enough, usable, known is None)
+    enough = np.array(independent) >= (2 if groups is None else GROUPS)
+    usable = enough & ~((off > 0) & (off > DOMINATED * mean))
+    nothing = _nothing(grid, table, mean, enough, usable, known is None, 2 if groups is None else GROUPS)
     if nothing is not None:
         return nothing
     heavy = None if known is not None else infinite_variance(table[usable], mean[usable], moment, p)
     if heavy is not None and groups is not None:
-        return _not_measurable(f"{heavy}, nor its median where replicates share something", grid, mean, present)
+        return _not_measurable(f"{heavy}; medians need independent replicates", grid, mean, present)
+    if heavy is not None:
+        median = np.array(
+            [np.median(row[here]) if here.any() else np.nan for row, here in zip(table, present, strict=True)]
+        )
+        usable &= (present.sum(axis=1) >= ORDERED) & ~(off > DOMINATED * median)
+        if usable.sum() < 3:
+            return _not_measurable(f"{heavy}; medians need {ORDERED} replicates at 3 sizes", grid, mean, present)
     if known is not None:
         means = known_means(grid[usable], mean[usable], known[np.ix_(usable, usable)])
     elif heavy is not None:
         means = resampled_medians(grid[usable], table[usable])
     else:
         means = resampled_means(grid[usable], table[usable], labels[usable])
-    noise = float(np.sqrt(means.relative.max()))
-    if noise > NOISE:
-        reason = f"the standard error reaches {noise:.0%} of the mean, a rate needs less"
+    if (reason := _without_errors(means)) is not None:
         return _not_measurable(reason, means.sizes, means.mean, present[usable], np.sqrt(means.variance))
     orders = means_intervals(means, table[usable])
     return _infer(means, off[usable], orders, present[usable].sum(axis=1), candidates, heavy)
+
+
+def _without_errors(means: Means) -> str | None:
+    """Return why means have no logarithm or no error that means something; None where they do."""
+    if not np.all(means.mean > 0):
+        return f"the {means.estimator} at N = {means.sizes[~(means.mean > 0)][0]:g} is not a positive number"
+    if not np.all(means.variance > 0) or not np.all(np.isfinite(means.variance)):
+        return "resampled replicates do not vary, so there is no error to weigh the sizes by"
+    noise = float(np.sqrt(means.relative.max()))
+    return None if noise <= NOISE else f"the standard error reaches {noise:.0%} of the mean, a rate needs less"
 
 
 def _raw_means(table: Floats, present: NDArray[np.bool_]) -> Floats:
@@ -232,6 +252,7 @@ def _nothing(
     enough: NDArray[np.bool_],
     usable: NDArray[np.bool_],
     from_replicates: bool,
+    fewest: int,
 ) -> Fit | None:
     """Return the verdict "zero" or "not-measurable" with its reason, or None where a fit can be made."""
     present = ~np.isnan(table)
@@ -241,12 +262,12 @@ def _nothing(
         return Fit("zero", text, sizes, mean, np.full(len(sizes), np.nan), count)
     reason = None
     if enough.sum() < 3:
-        need = "2 independent replicates" if from_replicates else "1 replicate"
+        need = f"{fewest} independent replicates" if from_replicates else "1 replicate"
         reason = f"{enough.sum()} of {len(sizes)} sizes have {need} or more, a rate needs 3 such sizes"
-    elif len(bad := sizes[enough & ~(np.isfinite(mean) & (mean > 0))]):
-        reason = f"the mean at N = {bad[0]:g} is not a finite positive number"
-    elif usable.sum() < 3:
+    elif usable.sum() < 3 and np.all(np.isfinite(mean[enough]) & (mean[enough] > 0)):
         reason = f"systematic terms exceed half the mean at all but {usable.sum()} sizes, a rate needs 3"
+    elif len(bad := sizes[(usable if usable.sum() > 2 else enough) & ~(np.isfinite(mean) & (mean > 0))]):
+        reason = f"the mean at N = {bad[0]:g} is not a finite positive number"
     elif from_replicates and np.all(np.nanmin(table[usable], axis=1) == np.nanmax(table[usable], axis=1)):
         reason = "the replicates of each size are all equal, so there is no error to weigh the sizes by"
     return None if reason is None else _not_measurable(reason, sizes, mean, present)
@@ -313,6 +334,7 @@ def _infer(
         decisive_replicates=None if factor is None else max(factor, 1.0) * float(replicates.max()),
         decisive_size=largest_size(best, rivals, means) if rivals and not misfit else None,
         draws=means.draws,
+        degrees=means.degrees,
         estimator=means.estimator,
         without_largest=None if shorter is None else shorter.exponent,
         without_largest_interval=None if shorter is None else shorter.interval,

@@ -15,8 +15,8 @@ LEVEL = 0.95
 def bca(estimate: float, draws: Floats, gradient: Floats, means: Means) -> Interval:
     """Return the bias-corrected and accelerated interval at 95 % (Efron, JASA 82 (1987) 171-185).
 
-    Student quantiles take the place of the normal ones, which would be too short for variances that few replicates
-    give. Replicates that share something are one unit, in the draws and in the acceleration.
+    Its ends are stretched by the ratio of Student's quantile to the normal one, which would be too short for variances
+    that few replicates give. Replicates that share something are one unit, in the draws and in the acceleration.
 
     Parameters
     ----------
@@ -32,9 +32,9 @@ def bca(estimate: float, draws: Floats, gradient: Floats, means: Means) -> Inter
     bend = _acceleration(gradient, means)
     ends = []
     for level in ((1 - LEVEL) / 2, (1 + LEVEL) / 2):
-        shift = centre + quantile(level, means.degrees)
+        shift = centre + float(special.ndtri(level))
         ends.append(float(special.ndtr(centre + shift / max(1 - bend * shift, 0.1))))
-    low, high = np.quantile(draws, ends)
+    low, high = estimate + (np.quantile(draws, ends) - estimate) * stretch(means.degrees)
     return float(low), float(high)
 
 
@@ -57,12 +57,13 @@ def means_intervals(means: Means, table: Floats) -> Floats:
 
 def student_quantile(degrees: float, level: float) -> float:
     """Return by how many standard errors an interval of a level reaches to each side."""
-    return quantile((1 + level) / 2, degrees)
+    upper = (1 + level) / 2
+    return float(special.ndtri(upper) if np.isinf(degrees) else special.stdtrit(degrees, upper))
 
 
-def quantile(level: float, degrees: float) -> float:
-    """Return Student's quantile, the normal one for infinitely many degrees of freedom."""
-    return float(special.ndtri(level) if np.isinf(degrees) else special.stdtrit(degrees, level))
+def stretch(degrees: float) -> float:
+    """Return by how much wider an interval at 95 % is for an estimated variance than for a known one."""
+    return student_quantile(degrees, LEVEL) / student_quantile(np.inf, LEVEL)
 
 
 def _acceleration(gradient: Floats, means: Means) -> float:

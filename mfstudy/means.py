@@ -114,9 +114,14 @@ def resampled_means(sizes: Floats, table: Floats, labels: NDArray[np.int64]) -> 
     # Deviations take the size of the fitted variance: pooling steadies the intervals of few replicates.
     scale = np.sqrt(np.divide(variance, each, out=np.ones_like(each), where=each > 0))
     draws = mean + scale * sum(_redrawn(part, index) for index, part in enumerate(clusters))
-    white, log_white = np.diag(variance**-0.5), np.diag(relative**-0.5)
+    white, log_white = _whitening(variance), _whitening(relative)
     shares = tuple(scale * (part - part.mean(axis=0)) for part in clusters)
     return Means(sizes, mean, variance, relative, white, log_white, draws, _degrees(clusters), shares)
+
+
+def _whitening(variance: Floats) -> Floats:
+    """Return the diagonal matrix that whitens; 0 where nothing varies, which a fit refuses."""
+    return np.diag(np.divide(1.0, np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0))
 
 
 def _degrees(clusters: tuple[Floats, ...]) -> float:
@@ -181,9 +186,9 @@ def resampled_medians(sizes: Floats, table: Floats) -> Means:
     drawn = np.stack([each - each.mean() for each in redrawn], axis=1)
     each, degrees = drawn.var(axis=0, ddof=1), 2 * np.sqrt(count)
     variance = _variance_function(np.log(sizes), each * count, degrees) / count
-    relative = _variance_function(np.log(sizes), each * count / median**2, degrees) / count
+    relative = _variance_function(np.log(sizes), each * count / np.where(median > 0, median, 1.0) ** 2, degrees) / count
     scale = np.sqrt(np.divide(variance, each, out=np.ones_like(each), where=each > 0))
-    white, log_white = np.diag(variance**-0.5), np.diag(relative**-0.5)
+    white, log_white = _whitening(variance), _whitening(relative)
     draws, freedom = median + scale * drawn, float(degrees.sum())
     return Means(sizes, median, variance, relative, white, log_white, draws, freedom, (), "median")
 

@@ -150,7 +150,8 @@ def decide(design: Design, standing: Standing, values: Floats, status: Floats) -
     over = replace(standing, over=True, half_width=None)
     if present.any() and not table[present].any():
         return replace(over, reached=True, text=f"identically zero: enough after {standing.title}")
-    kept, note = _kept(design, table, failed / counts)
+    # Of a pilot's 32 replicates one is more than 1 %: a size is given up on once there are enough to tell.
+    kept, note = _kept(design, table, np.where(counts < LEAST, 0.0, failed / counts))
     if kept.sum() < (3 if design.kind == "exponent" else 1):
         return replace(over, text=f"{kept.sum()} of {len(kept)} sizes can be used{note}: no further round")
     spread = spread_of(np.array(design.sizes)[kept], table[kept])

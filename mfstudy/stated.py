@@ -53,7 +53,10 @@ class Stated(Numbers):
         sizes, mean, error = self._means(quantity, time, fit)
         found = []
         for claim, subject in self.claims_on(quantity.name, time):
-            found += [by_rate(claim, subject, fit), by_bound(claim, subject, sizes, mean, error)]
+            found.append(by_rate(claim, subject, fit))
+            if fit.estimator == "mean":
+                off = 0.0 if fit.systematic is None else fit.systematic
+                found.append(by_bound(claim, subject, sizes, mean, error, off))
         return [statement for statement in found if statement is not None]
 
     def growths(self, fits: Sequence[tuple[Quantity, int, Fit]]) -> list[tuple[Quantity, Claim, Growth]]:

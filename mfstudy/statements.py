@@ -54,7 +54,8 @@ class Statement:
         Of a rate: whether the interval of the effective exponent is at or below the rate's slope over these sizes,
         None where it contains that slope, so that the sweep does not tell.
     holds : bool or None
-        Of an explicit bound: whether the means less 3 standard errors are at or below it at every size.
+        Of an explicit bound: whether the means, less systematic terms and 3 standard errors, are at or below it at
+        every size.
     margin_log10 : float or None
         The smallest log10(bound / mean).
     """
@@ -85,32 +86,42 @@ def by_rate(claim: Claim, subject: Subject, fit: Fit) -> Statement | None:
         "premises": claim.premises,
     }
     if fit.verdict == "zero":
-        text = f"{name} holds: both sides are zero.{_unmet(claim)}"
+        text = f"{name} holds: the left side is zero.{_unmet(claim)}"
         return Statement(
             **common, verdict="zero", text=text, constant=0.0, constant_interval=(0.0, 0.0), consistent=True
         )
     needed = constant_of(claim, fit)
-    if fit.effective_exponent is None or fit.effective_exponent_interval is None or needed is None:
+    if fit.effective_exponent is None or fit.effective_exponent_interval is None:
         return None
-    stated = float(np.polyfit(np.log(fit.sizes), np.log(_right_side(claim, fit.sizes)), 1)[0])
-    low, high = fit.effective_exponent_interval
+    # The same functional of the sweep as the measured exponent: one of a curve depends on the weights.
+    precise = fit.mean / fit.standard_error
+    stated = float(np.polyfit(np.log(fit.sizes), np.log(_right_side(claim, fit.sizes)), 1, w=precise)[0])
+    reach = fit.effective_exponent_systematic or 0.0
+    low, high = fit.effective_exponent_interval[0] - reach, fit.effective_exponent_interval[1] + reach
     verdict, how = _rated(stated, fit.effective_exponent, low, high)
-    standing = f"C = {claim.unknown}" if claim.unknown else "C"
     text = (
         f"{name}: {formula_of(claim)}, over these sizes like N^{stated:.2f}, {how} (measured:"
-        f" {cite(fit.effective_exponent, (low, high))}); it needs {standing} >="
-        f" {cite(needed.constant, needed.interval)} for this law there.{_unmet(claim)}"
+        f" {cite(fit.effective_exponent, (low, high))}{' of medians' if needed is None else ''})"
+        f"{_needs(claim, needed)}.{_unmet(claim)}"
     )
     consistent = True if high <= stated else False if low > stated else None
     return Statement(
         **common,
         verdict=verdict,
         text=text,
-        constant=needed.constant,
-        constant_interval=needed.interval,
-        constant_size=needed.size,
+        constant=None if needed is None else needed.constant,
+        constant_interval=None if needed is None else needed.interval,
+        constant_size=None if needed is None else needed.size,
         consistent=consistent,
     )
+
+
+def _needs(claim: Claim, needed: Needed | None) -> str:
+    """Say which constant the sweep needs."""
+    if needed is None:
+        return ""
+    standing = f"C = {claim.unknown}" if claim.unknown else "C"
+    return f"; it needs {standing} >= {cite(needed.constant, needed.interval)} for this law there"
 
 
 def constant_of(claim: Claim, fit: Fit) -> Needed | None:
@@ -135,7 +146,9 @@ def _rated(stated: float, measured: float, low: float, high: float) -> tuple[Rat
     return "faster", "is consistent and not attained, the mean falls faster"
 
 
-def by_bound(claim: Claim, subject: Subject, sizes: Floats, mean: Floats, error: Floats) -> Statement | None:
+def by_bound(
+    claim: Claim, subject: Subject, sizes: Floats, mean: Floats, error: Floats, systematic: Floats | float = 0.0
+) -> Statement | None:
     """Compare means over replicates with a theorem's explicit right-hand side.
 
     Parameters
@@ -143,6 +156,8 @@ def by_bound(claim: Claim, subject: Subject, sizes: Floats, mean: Floats, error:
     claim, subject
     sizes, mean, error : (n,) arrays
         With the standard errors of the means; sizes without either are left out.
+    systematic : (n,) array or float
+        What the means may be off beside these.
 
     Returns
     -------
@@ -152,9 +167,10 @@ def by_bound(claim: Claim, subject: Subject, sizes: Floats, mean: Floats, error:
     kept = np.isfinite(mean) & np.isfinite(error)
     if claim.bound is None or not kept.any():
         return None
+    off = np.broadcast_to(systematic, mean.shape)[kept]
     sizes, mean, error = sizes[kept], mean[kept], error[kept]
     bound, name = claim.bound.at(sizes), _named(claim, subject)
-    lowest = mean - SURE * error
+    lowest = mean - off - SURE * error
     above = (lowest > 0) & (_log10(lowest) > bound + ROUNDING)
     positive = (mean > 0) & np.isfinite(bound)
     margin = _margin(bound[positive] - _log10(mean[positive]))

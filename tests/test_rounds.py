@@ -202,12 +202,12 @@ def test_sizes_that_fail_are_left_out():
     status[3, ::50] = 2
     values[3, ::50] = np.nan
     standing = follow(DESIGN, values, status)
-    assert standing.replicates[3] == 32
+    assert standing.replicates[3] == 112  # given up on once there are enough to tell
     assert standing.reached
     assert "left out: N = 1000 (more than 1% of the replicates failed)" in standing.text
     status[1:, ::50] = 2
     standing = follow(DESIGN, values, status)
-    assert (standing.over, standing.reached, standing.round) == (True, False, 1)
+    assert (standing.over, standing.reached, standing.round) == (True, False, 2)
     assert standing.text.startswith("1 of 5 sizes can be used")
     assert "\n" not in standing.text
 
