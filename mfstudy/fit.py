@@ -88,6 +88,8 @@ class Fit:
         The law at the sizes, and (mean - fitted) / standard_error.
     decisive_replicates, decisive_size : float or None
         How many replicates at every size, or which largest N, would decide between the plausible laws with 90 %.
+    dominated : tuple of float
+        Sizes that are left out because their systematic terms exceed half of the mean.
     draws : (resamples, n) array or None
         Means of the resampled replicates.
     degrees : float
@@ -125,6 +127,7 @@ class Fit:
     residuals: Floats | None = None
     decisive_replicates: float | None = None
     decisive_size: float | None = None
+    dominated: tuple[float, ...] = ()
     draws: Floats | None = field(default=None, repr=False)
     degrees: float = np.inf
     estimator: Literal["mean", "median"] = "mean"
@@ -202,18 +205,18 @@ def fit_rate(
         independent = [2 * int(here.any()) for here in present]
     mean = _raw_means(table, present)
     enough = np.array(independent) >= (2 if groups is None else GROUPS)
-    usable = enough & ~((off > 0) & (off > DOMINATED * mean))
+    usable = enough & ~_dominated(off, mean)
     nothing = _nothing(grid, table, mean, enough, usable, known is None, 2 if groups is None else GROUPS)
     if nothing is not None:
         return nothing
     heavy = None if known is not None else infinite_variance(table[usable], mean[usable], moment, p)
     if heavy is not None and groups is not None:
         return _not_measurable(f"{heavy}; medians need independent replicates", grid, mean, present)
+    centre = mean
     if heavy is not None:
-        median = np.array(
-            [np.median(row[here]) if here.any() else np.nan for row, here in zip(table, present, strict=True)]
-        )
-        usable &= (present.sum(axis=1) >= ORDERED) & ~(off > DOMINATED * median)
+        rows = (row[here] for row, here in zip(table, present, strict=True))
+        centre = np.array([np.median(row) if len(row) else np.nan for row in rows])
+        usable &= (present.sum(axis=1) >= ORDERED) & ~_dominated(off, centre)
         if usable.sum() < 3:
             return _not_measurable(f"{heavy}; medians need {ORDERED} replicates at 3 sizes", grid, mean, present)
     if known is not None:
@@ -225,7 +228,13 @@ def fit_rate(
     if (reason := _without_errors(means)) is not None:
         return _not_measurable(reason, means.sizes, means.mean, present[usable], np.sqrt(means.variance))
     orders = means_intervals(means, table[usable])
-    return _infer(means, off[usable], orders, present[usable].sum(axis=1), candidates, heavy)
+    found = _infer(means, off[usable], orders, present[usable].sum(axis=1), candidates, heavy)
+    return replace(found, dominated=tuple(grid[enough & _dominated(off, centre)]))
+
+
+def _dominated(off: Floats, centre: Floats) -> NDArray[np.bool_]:
+    """Say at which sizes systematic terms exceed half of what they are terms of."""
+    return np.asarray((off > 0) & (off > DOMINATED * centre))
 
 
 def _without_errors(means: Means) -> str | None:

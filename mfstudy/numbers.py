@@ -51,6 +51,7 @@ class Numbers:
     def __init__(self, store: Store | str | Path) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
         self._attributes = self.store.attributes
+        self._known_values: dict[tuple[str, int], Floats] = {}
         self._known_ends: dict[tuple[str, int], list[tuple[End | None, End | None]]] = {}
 
     @property
@@ -128,7 +129,10 @@ class Numbers:
         the quantity, and they vary as single replicates of it would; where replicates share pools, one for each pool.
         """
         if role == "estimate" and role not in quantity.roles:
-            return self._reduced(quantity, time)
+            key = quantity.name, time % len(self.times)
+            if key not in self._known_values:
+                self._known_values[key] = self._reduced(quantity, time)
+            return self._known_values[key].copy()
         return self._cube[:, :, time, self.store.fields.index(quantity.roles[role])].copy()
 
     def _reduced(self, quantity: Quantity, time: int) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mfstudy.components import InputError
 from mfstudy.ensemble import Floats
-from mfstudy.fit import DOMINATED, Fit, fit_rate
+from mfstudy.fit import Fit, fit_rate
 from mfstudy.meanfield import Euler
 from mfstudy.observables import Status
 from mfstudy.quantities import Quantity, find
@@ -112,12 +112,6 @@ class Results(Stated):
             out = ~clear if clear.sum() > 2 else out  # with fewer the fit says why there is no rate
         return [size for size, bad in zip(self.sizes, out, strict=True) if bad]
 
-    def _dominated(self, quantity: Quantity, time: int) -> list[int]:
-        """Return the sizes whose systematic terms exceed half of the mean."""
-        rows = [row[np.isfinite(row)] for row in self.values(quantity, "estimate", time)]
-        terms = zip(self.sizes, rows, self.systematic(quantity, time), strict=True)
-        return [size for size, row, off in terms if len(row) and off > DOMINATED * row.mean()]
-
     def _failed(self, quantity: Quantity, time: int) -> list[int]:
         """Return the sizes at which more than 1 % of the replicates failed."""
         status = self.values(quantity, "status", time)
@@ -188,14 +182,13 @@ class Results(Stated):
         early = self.excluded(quantity, time)
         failed = self._failed(quantity, time)
         found = {}
-        dominated = self._dominated(quantity, time)
         for size in self.sizes:
             if size in fit.sizes and size not in early:
                 continue
             if size in early:
                 found[size] = "more than 1 % of the replicates failed" if size in failed else "not resolved"
             else:
-                found[size] = "systematic terms above half the mean" if size in dominated else "too few replicates"
+                found[size] = "systematic terms above half the mean" if size in fit.dominated else "too few replicates"
         return found if fit.law is not None else {}
 
     def groups(self, quantity: Quantity) -> NDArray[np.int64] | None:
