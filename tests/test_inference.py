@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import mfstudy
+from conftest import TINY
 from mfstudy.constants import Needed, growth, needed_constant
 from mfstudy.fit import fit_rate
 from mfstudy.intervals import bca, means_intervals
 from mfstudy.means import resampled_means, resampled_medians
+from mfstudy.study import parse
 
 SIZES = np.array([100, 200, 500, 1000, 2000, 5000, 10_000], dtype=float)
 
@@ -47,6 +50,26 @@ def test_bca_is_that_of_scipy():
     assert abs(high - theirs.high) < 0.3 * error
     # Negative control: the interval is not symmetric, as one without acceleration would be.
     assert high - values.mean() > 1.04 * (values.mean() - low)
+
+
+def test_noise_of_stored_replicates_is_covered(tmp_path):
+    """Noise drawn from 1024 stored W_2^2 of a size, skewed as they are, and planted about a known law; 200 sets."""
+    text = TINY.replace("[10, 30, 100, 300]", "[10, 20, 40, 80]").replace("replicates = 32", "replicates = 1024")
+    results = mfstudy.run(parse(text), tmp_path / "store", part=(1, 1))
+    sizes = np.array(results.sizes, dtype=float)
+    stored = results.values(results.quantity("empirical"))
+    assert stats.skew(stored, axis=1).min() > 1  # or the test would be one of Gaussian noise
+    noise, truth, missed = stored / stored.mean(axis=1, keepdims=True), 2 * sizes**-0.5, np.zeros(3)
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        values = truth[:, None] * np.stack([rng.choice(row, 48) for row in noise])
+        fit = fit_rate(sizes, values, laws=["power"])
+        for i, ((low, high), true) in enumerate(
+            ((fit.effective_exponent_interval, -0.5), (fit.exponent_interval, -0.5), (fit.constant_interval, 2.0))
+        ):
+            missed[i] += not low <= true <= high
+    assert np.all(missed <= rare(200))
+    assert np.all(missed > 0)  # nor are they wider than they claim: 200 sets without a miss have probability 4e-5
 
 
 def test_intervals_of_medians_are_order_statistics():
