@@ -486,7 +486,8 @@ def fit(store: Path, as_json: bool) -> int:
     """Infer the rates from what a STORE holds."""
     results = Results(store)
     if as_json:
-        show_json({"study": results.name, "fits": [results.table(*entry) for entry in results.fits]})
+        met = [asdict(statement) for _, _, statement in results.met]
+        show_json({"study": results.name, "fits": [results.table(*entry) for entry in results.fits], "met": met})
     else:
         show_fits(results)
     return Exit.DONE if results.measurable else Exit.NOT_MEASURABLE

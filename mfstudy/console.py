@@ -177,13 +177,15 @@ def show_claims(found: Sequence[Claim], save: Sequence[float], sizes: Sequence[i
 
 
 def show_fits(results: Results) -> None:
-    """Print the verdict and the numbers of every quantity at every save time."""
+    """Print the verdict and the numbers of every quantity at every save time, then what was met of bounds."""
     for quantity, time_index, fit in results.fits:
         data = results.table(quantity, time_index, fit)
         click.echo(f"{quantity.definition}, t = {data['time']:g}")
         click.echo(f"  verdict: {fit.verdict}. {fit.text}")
         show_table("", _FIT_COLUMNS, _fit_rows(results, quantity, data, fit.fitted))
         click.echo("")
+    for _, _, statement in results.met:
+        click.echo(statement.text)
     if results.failed:
         click.echo(
             f"{results.failed} replicates failed and are left out of the means: see 'mfstudy status'",

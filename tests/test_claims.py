@@ -13,12 +13,14 @@ from types import SimpleNamespace
 import numpy as np
 import ot
 import pytest
+from click.testing import CliRunner
 from scipy.special import gammaln
 from test_flocking import BOX, CURVED, NORMAL, SIGNAL, study
 
 import mfstudy
 from mfstudy import report
 from mfstudy import study as studies
+from mfstudy.cli import verbs
 from mfstudy.observables import estimates, stored_fields
 from mfstudy.rates import RateLaw
 from mfstudy.stated import Stated
@@ -336,6 +338,11 @@ def test_free_transport_violates_theorem_7_3_as_printed_and_holds_as_corrected(t
     assert "<h3>Natalini and Paul, Theorem 7.3 as printed</h3>" in page
     assert "<dd>flow_lipschitz_derivative: violated in " in page
     assert "free transport has" in page
+    shown = CliRunner().invoke(verbs, ["fit", str(results.store.path), "--json"])
+    met = {(entry["theorem"], entry["verdict"]) for entry in json.loads(shown.stdout)["met"]}
+    assert ("Natalini and Paul, Theorem 7.3", "violated") in met
+    words = CliRunner().invoke(verbs, ["fit", str(results.store.path)]).stdout
+    assert printed.text in words
 
 
 TOY = '''
