@@ -40,6 +40,8 @@ class Candidate:
 def fit_law(law: RateLaw, means: Means, systematic: Floats) -> Candidate:
     """Fit a law, and its twin with the exponent free, to the means, to every draw of them and to shifted ones.
 
+    Laws are compared by chi^2 with the same weights for all; each is then fitted with weights of its own.
+
     Parameters
     ----------
     law : RateLaw
@@ -47,19 +49,21 @@ def fit_law(law: RateLaw, means: Means, systematic: Floats) -> Candidate:
     systematic : (n,) array
         Bounds on what the means are off, in their unit.
     """
-    coefficients, exponent = least_squares(law, means.sizes, means.mean[None], means.white)
+    first, powers = least_squares(law, means.sizes, means.mean[None], means.white)
+    chi2 = float(np.sum((means.white @ (means.mean - _fitted(law, means, first, powers))) ** 2))
+    white = _reweighted(means, _fitted(law, means, first, powers))
+    coefficients, exponent = least_squares(law, means.sizes, means.mean[None], white)
     # A pinned law is where its twin starts: that of a second-term law may have more than one minimum.
     start = float(exponent[0])
     twin = law if law.exponent is None else law.twin
-    _, free = least_squares(twin, means.sizes, means.mean[None], means.white, start)
+    _, free = least_squares(twin, means.sizes, means.mean[None], white, start)
     constant, power = float(coefficients[0, 0]), float(free[0])
     c = float(coefficients[1, 0] / constant) if law.second is not None else None
-    fitted = law.shape(means.sizes, start, c or 0.0) * constant
-    chi2 = float(np.sum((means.white @ (means.mean - fitted)) ** 2))
+    fitted = _fitted(law, means, coefficients, exponent)
     n, step = len(means.sizes), np.sqrt(means.variance)
     moved = np.concatenate([means.draws, *(means.mean + np.diag(by) for by in (step, -step, systematic, -systematic))])
-    constants = least_squares(law, means.sizes, moved, means.white, start, steps=STEPS)[0][0]
-    exponents = least_squares(twin, means.sizes, moved, means.white, power, steps=STEPS)[1]
+    constants = least_squares(law, means.sizes, moved, white, start, steps=STEPS)[0][0]
+    exponents = least_squares(twin, means.sizes, moved, white, power, steps=STEPS)[1]
 
     def spread(estimate: float, found: Floats) -> tuple[Interval, float]:
         """Return the interval from the draws, and the largest systematic shift."""
@@ -70,6 +74,22 @@ def fit_law(law: RateLaw, means: Means, systematic: Floats) -> Candidate:
     interval, constant_shift = spread(constant, constants)
     exponent_interval, exponent_shift = spread(power, exponents)
     return Candidate(law, constant, interval, c, power, exponent_interval, fitted, chi2, exponent_shift, constant_shift)
+
+
+def _fitted(law: RateLaw, means: Means, coefficients: Floats, exponents: Floats) -> Floats:
+    """Return a law at the sizes, from what `least_squares` returns for one row."""
+    constant = float(coefficients[0, 0])
+    second = float(coefficients[1, 0] / constant) if law.second is not None else 0.0
+    return law.shape(means.sizes, float(exponents[0]), second) * constant
+
+
+def _reweighted(means: Means, fitted: Floats) -> Floats:
+    """Return the whitening matrix for variances in proportion to the squares of a fitted law.
+
+    Skewed replicates have large means and large variances together by chance, and small ones: weights by these
+    variances pull the constant down. Their ratio, a relative variance, does not know the chance.
+    """
+    return means.white if np.isinf(means.degrees) or not np.all(fitted > 0) else means.log_white / fitted
 
 
 def weighted(candidates: Sequence[Candidate], n: int) -> list[Candidate]:
