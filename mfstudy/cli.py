@@ -19,6 +19,7 @@ from mfstudy import study as studies_
 from mfstudy.cluster import EngineError
 from mfstudy.components import InputError, fill
 from mfstudy.console import Meter, amount, duration, show_claims, show_fits, show_json, show_table
+from mfstudy.drive import name as block_name
 from mfstudy.meanfield import UnreachableError
 from mfstudy.observables import principal
 from mfstudy.results import Results
@@ -435,6 +436,7 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
             {
                 "store": str(results.store.path),
                 "computed": meter.state.computed,
+                "found": meter.state.found,
                 "present": meter.state.present,
                 "complete": results.complete,
                 "failed_replicates": results.failed,
@@ -463,8 +465,10 @@ def status(store: Path, as_json: bool) -> int:
     rows = [{"size": r.size, "wanted": r.wanted, "done": r.done, "failed": r.failed} for r in results.counts]
     reasons = results.store.messages(limit=5)
     reference = {"required": results.store.shares, "complete": results.store.shared() is not None}
+    poisoned = {block_name(block): note for block, note in results.store.poisoned().items()}
     if as_json:
         table = {"study": results.name, "complete": results.complete, "points": rows, "messages": reasons}
+        table["poisoned"] = poisoned
         show_json({**table, "reference": reference, "round": results.store.noted_rounds() or None})
     else:
         lines = [[str(row[key]) for key in ("size", "wanted", "done", "failed")] for row in rows]
@@ -477,7 +481,9 @@ def status(store: Path, as_json: bool) -> int:
             click.echo(f"precision, when a run last looked: round {rounds['round']}: {rounds['text']}{more}")
         for line in reasons:
             click.echo(f"failed: {line}")
-    return Exit.REMAINS if results.failed else Exit.DONE
+        for block, note in poisoned.items():
+            click.echo(f"given up: {block}: {note['line']} ({note['attempts']} attempts); a run tries it again, last")
+    return Exit.REMAINS if results.failed or poisoned else Exit.DONE
 
 
 @_verb("mfstudy fit quickstart.mfstudy --json")

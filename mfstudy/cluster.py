@@ -27,8 +27,9 @@ _ONE_THREAD = dict.fromkeys(
 )
 
 _SETTINGS = {
-    # A worker that is lost by accident must not use up a task's budget; a task that kills its worker each time ends.
-    "distributed.scheduler.allowed-failures": 12,
+    # The driver decides what is tried again when a worker is lost; a worker has one task, and the scheduler the others.
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.no-workers-timeout": "120s",
     "distributed.admin.low-level-log-length": 0,
 }

@@ -41,7 +41,7 @@ _LABEL = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _RESERVED = ("pair", "start")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Point:
     """A place in the sweep.
 
@@ -77,7 +77,7 @@ class Point:
         return cls(size=table["size"])
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Block:
     """Consecutive replicates at one point: the chunk of the store, the unit of retry.
 

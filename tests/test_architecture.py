@@ -43,8 +43,9 @@ LAYERS = (
     ("replicate", "store", "claims", "statements"),
     ("numbers",),
     ("stated",),
-    ("results", "plan", "rounds", "cluster", "worker"),
-    ("standing",),
+    ("results", "plan", "agenda", "rounds", "cluster", "worker"),
+    ("standing", "window"),
+    ("drive",),
     ("sweep",),
     ("plot",),
     ("report",),
@@ -55,8 +56,8 @@ LAYERS = (
 #: Foreign library -> the only modules that may import it.
 HOMES = {
     "zarr": {"store"},
-    "dask": {"cluster", "sweep"},
-    "distributed": {"cluster", "sweep"},
+    "dask": {"cluster", "window"},
+    "distributed": {"cluster", "window"},
     "tomllib": {"study"},
     "matplotlib": {"plot"},
     "xarray": {"results"},

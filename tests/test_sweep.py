@@ -15,7 +15,7 @@ import mfstudy
 from conftest import TINY, contents
 from mfstudy import components, plan
 from mfstudy.store import Store
-from mfstudy.study import Point, parse
+from mfstudy.study import Block, Point, parse
 from mfstudy.sweep import deepen, finish
 from mfstudy.worker import run_task
 
@@ -83,8 +83,8 @@ def test_order_does_not_matter(tiny, tmp_path, undisturbed):
     blocks = store.wanted()
     random.Random(3).shuffle(blocks)
     for block in blocks:
-        assert run_task(str(store.path), tiny.problem.identity, (block,)) == 1
-        assert run_task(str(store.path), tiny.problem.identity, (block,)) == 0
+        assert run_task(str(store.path), tiny.problem.identity, (block,)).computed == 1
+        assert run_task(str(store.path), tiny.problem.identity, (block,)).computed == 0
     assert contents(store.path) == undisturbed
 
 
@@ -386,12 +386,8 @@ def test_everything_listens_on_loopback(slow_file, tmp_path):
         driver.wait()
 
 
-def test_tasks_cover_each_missing_block_once():
-    study = parse(TINY)
-    blocks = [b for p in study.sweep.points for b in [plan.Block(p, i, 16) for i in range(7)]]
-    tasks = plan.tasks(blocks, lambda point: point.size / 100)
-    assert sorted(b for task in tasks for b in task.blocks) == sorted(blocks)
-    assert tasks[0].point.size == 300
+def test_shares_cover_each_block_once():
+    blocks = [Block(Point(size), i, 16) for size in (10, 30, 100) for i in range(7)]
     shares = [plan.share(blocks, k, 3) for k in (1, 2, 3)]
     assert sorted(b for s in shares for b in s) == sorted(blocks)
     done = {Point(10): {0, 1, 2}}

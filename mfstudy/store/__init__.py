@@ -10,6 +10,7 @@ Layout of one store, which holds one problem:
                               written last and makes it complete; only where the attribute `required` names it
     artefacts/pools/<point>-<index>/  the signal of a pool of copies, likewise; only where `required` names "pools"
     notes/<point>/<block>.json, notes/reference.json  seconds, host, versions, messages: never part of a result
+    notes/poisoned/<point>-<block>.json  a block that was given up: why, attempts, versions; void once the block is done
     notes/rounds.json         where a sweep that a precision drives stood when a run last looked; derived from records
 
 Nothing is resized and every write is idempotent, so there is no lock: two drivers at worst compute a block twice,
@@ -301,6 +302,22 @@ class Store:
     def note_shared(self, note: Mapping[str, Any]) -> None:
         """Write what depends on the run that solved the reference: lost without harm."""
         self._disk.put("notes/reference.json", json.dumps(note, sort_keys=True).encode())
+
+    def note_poisoned(self, block: Block, note: Mapping[str, Any]) -> None:
+        """Write why a block was given up: "line", "attempts", where and with what; a run tries it again, last."""
+        table = {"point": block.point.table, "block": block.index, **note}
+        key = f"notes/poisoned/{block.point.id}-{block.index}.json"
+        self._disk.put(key, json.dumps(table, sort_keys=True).encode())
+
+    def poisoned(self) -> dict[Block, dict[str, Any]]:
+        """Return the blocks that were given up and are not done, each with what `note_poisoned` wrote."""
+        found = {}
+        for name in self._disk.names("notes/poisoned"):
+            with contextlib.suppress(DamagedError, KeyError):  # a torn note is a lost note
+                note = self._disk.table(f"notes/poisoned/{name}")
+                point = Point.of(note["point"])
+                found[Block(point, note["block"], self.length(point))] = note
+        return {block: note for block, note in sorted(found.items()) if not self.holds(block)}
 
     def note_rounds(self, note: Mapping[str, Any]) -> None:
         """Write where a sweep that a precision drives stood when a run last looked: lost without harm."""
