@@ -17,6 +17,7 @@ from distributed.comm import CommClosedError
 from distributed.scheduler import NoWorkerError
 
 from mfstudy import cluster, plan
+from mfstudy.admission import admit, mine
 from mfstudy.components import InputError
 from mfstudy.meanfield import UnreachableError
 from mfstudy.plan import Task
@@ -97,6 +98,7 @@ def run(
     workers: int | None = None,
     part: tuple[int, int] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    insecure: bool = False,
 ) -> Results:
     """Compute what a study wants and its store lacks.
 
@@ -107,13 +109,16 @@ def run(
     store : str or Path, optional
         Directory of the store; by default "./<name>.mfstudy".
     on : str
-        Engine: "local" (worker processes on this machine).
+        Engine: "local" (worker processes on this machine), another kind, the name of a table of the user's file of
+        engines, or the address of a scheduler.
     workers : int, optional
         Number of worker processes; by default the number of cores.
     part : (int, int), optional
         (K, M): compute the K-th of M shares in this process, without Dask.
     progress : callable, optional
         Called with a `Progress` when the run starts, when the mean field is solved, and after each task.
+    insecure : bool
+        Whether a scheduler's address without TLS that is not on loopback is allowed.
 
     Returns
     -------
@@ -128,10 +133,12 @@ def run(
         If the reference does not reach its tolerance; no block is computed then.
     DamagedError
         If the stored reference is damaged; the message says what to delete.
+    EngineError
+        If workers cannot be had, or are refused.
     DiskError, InterruptedRunError
         When the disk is full or fails, or the workers are lost; running again finishes the study.
     """
-    check(on, workers, part)
+    check(on, workers, part, insecure)
     study = study if isinstance(study, Study) else load(study)
     path = Path(store or f"{study.name}.mfstudy")
     fresh = not os.path.exists(path)  # False, and no error, for names too long for a file
@@ -140,7 +147,7 @@ def run(
     except OSError as error:
         raise _stopped(error, path) from error
     try:
-        finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep)
+        finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep, insecure=insecure)
     except UnreachableError:
         if fresh:  # it holds nothing, and would be in the way of the study with another tolerance
             shutil.rmtree(path, ignore_errors=True)
@@ -156,17 +163,18 @@ def finish(
     part: tuple[int, int] | None = None,
     progress: Callable[[Progress], None] | None = None,
     sweep: Sweep | None = None,
+    insecure: bool = False,
 ) -> Progress:
     """Compute the blocks that a store wants and lacks; as `run`, for a store that exists.
 
     A sweep that a precision drives goes on round by round, until no round follows or one is not complete: it waits for
     other parts then, or for failed tasks to be run again.
     """
-    check(on, workers, part)
+    engine = check(on, workers, part, insecure)
     store.tidy()
     store.restore()
     state = Progress()
-    complete = partial(_complete, store, on, workers, part, state, progress or (lambda _: None))
+    complete = partial(_complete, store, engine, workers, part or engine.part, state, progress or (lambda _: None))
     if sweep is None or sweep.precision is None:
         complete()
     else:
@@ -189,7 +197,12 @@ def _go_on(store: Store, sweep: Sweep, state: Progress, complete: Callable[[], N
 
 
 def _complete(
-    store: Store, on: str, workers: int | None, part: tuple[int, int] | None, state: Progress, report: Report
+    store: Store,
+    engine: cluster.Engine,
+    workers: int | None,
+    part: tuple[int, int] | None,
+    state: Progress,
+    report: Report,
 ) -> None:
     """Compute the blocks that a store wants now and lacks."""
     wanted = store.wanted() if part is None else plan.share(store.wanted(), *part)
@@ -205,9 +218,10 @@ def _complete(
     elif part is not None:
         _all(store, tasks, state, report, lambda solve: solve(), lambda jobs: _here(store, jobs, state, report))
     else:
-        count = min(workers or cluster.capacity(plan.memory(store.problem, todo)), max(len(tasks), 1))
-        with cluster.connect(on, count) as crew:
-            state.workers, state.dashboard = count, crew.client.dashboard_link
+        count = min(workers or engine.capacity(plan.memory(store.problem, todo)), max(len(tasks), 1))
+        admitted = partial(admit, str(store.path.absolute()), store.attributes["identity"], mine())
+        with cluster.connect(engine, count, admitted) as crew:
+            state.workers, state.dashboard = crew.count, crew.client.dashboard_link
             there = partial(_there, crew, store, state=state, report=report)
             _all(store, tasks, state, report, partial(_solve_there, crew), there)
 
@@ -257,15 +271,16 @@ def timed(store: Store) -> dict[Point, float]:
     return seconds
 
 
-def check(on: str, workers: int | None, part: tuple[int, int] | None) -> None:
-    """Refuse options that mean nothing, before anything is written."""
-    cluster.check_engine(on)
+def check(on: str, workers: int | None, part: tuple[int, int] | None, insecure: bool = False) -> cluster.Engine:
+    """Return the engine; refuse options that mean nothing, before anything is written."""
+    engine = cluster.find(on, insecure)
     if workers is not None and not (isinstance(workers, int) and 1 <= workers <= MOST_WORKERS):
         raise InputError(f"--workers: {workers} is not allowed; allowed: an integer from 1 to {MOST_WORKERS}")
     if workers is not None and part is not None:
         raise InputError("--workers: not allowed with --part, which computes in one process")
     if part is not None and not 1 <= part[0] <= part[1]:
         raise InputError(f"--part: {part[0]}/{part[1]} is not allowed; allowed: K/M with 1 <= K <= M")
+    return engine
 
 
 @dataclass(frozen=True)

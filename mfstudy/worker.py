@@ -6,9 +6,9 @@ import os
 import platform
 import time
 from functools import lru_cache, partial
-from importlib.metadata import version
 from typing import Any
 
+from mfstudy.admission import versions
 from mfstudy.components import InputError
 from mfstudy.meanfield import MeanField
 from mfstudy.references import Shared
@@ -84,11 +84,10 @@ def _solved(path: str, identity: str) -> MeanField:
 @lru_cache(maxsize=1)
 def _provenance() -> dict[str, Any]:
     """Return where and with what a block was computed, or the reference solved."""
-    packages = ("mfstudy", "numpy", "scipy", "numba", "finufft", "pot", "zarr")
     return {
         "host": platform.node(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": versions(),
         "pid": os.getpid(),
     }
