@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import dask
@@ -15,6 +16,8 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Security
 from distributed.system import MEMORY_LIMIT
 from distributed.utils import silence_logging_cmgr
+
+from mfstudy.components import InputError
 
 #: Memory of a worker before it has a task.
 WORKER_BYTES = 3e8
@@ -57,6 +60,12 @@ class Workers:
     client: Client
     alive: Callable[[], bool]
     count: int
+
+
+def need(module: str, extra: str) -> None:
+    """Refuse to go on without a library that only some engines need."""
+    if find_spec(module) is None:
+        raise InputError(f"{extra}: needs {module}, which is not installed; allowed: pip install 'mfstudy[{extra}]'")
 
 
 def capacity(memory: float) -> int:
