@@ -335,7 +335,13 @@ class _Part(click.ParamType[tuple[int, int]]):
 
 
 _ENGINE = (
-    click.option("--on", default="local", show_default=True, help="Where workers come from: local."),
+    click.option(
+        "--on",
+        default="local",
+        show_default=True,
+        help="Where workers come from: local, threads, sync, slurm, ssh, kubernetes, an address, or a table of yours.",
+    ),
+    click.option("--insecure", is_flag=True, help="Allow the address of a scheduler without TLS, anywhere."),
     click.option("--workers", type=int, help="Number of worker processes.  [default: all cores]"),
     click.option("--part", type=_Part(), help="Compute the K-th of M shares in this process, without Dask."),
 )
@@ -352,13 +358,19 @@ def _engine(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--store", type=click.Path(path_type=Path), help="The store.  [default: ./NAME.mfstudy]")
 @_engine
 def run(
-    study: str, store: Path | None, on: str, workers: int | None, part: tuple[int, int] | None, as_json: bool
+    study: str,
+    store: Path | None,
+    on: str,
+    insecure: bool,
+    workers: int | None,
+    part: tuple[int, int] | None,
+    as_json: bool,
 ) -> int:
     """Compute what a study wants and its store lacks, then print the rates and write the page."""
     loaded = studies_.load(study)
     meter = _Watched()
     with meter.shown():
-        results = run_study(loaded, store, on, workers=workers, part=part, progress=meter)
+        results = run_study(loaded, store, on, workers=workers, part=part, progress=meter, insecure=insecure)
     return _finished(results, meter, as_json)
 
 
@@ -375,6 +387,7 @@ def deepen(
     replicates: str | None,
     sizes: str | None,
     on: str,
+    insecure: bool,
     workers: int | None,
     part: tuple[int, int] | None,
     as_json: bool,
@@ -382,12 +395,12 @@ def deepen(
     """Ask for more replicates or sizes of a STORE's study, and compute them; nothing stored is computed again."""
     held, meter = Store(store), _Watched()
     request = _request(replicates, sizes)
-    check_options(on, workers, part)
+    check_options(on, workers, part, insecure)
     if part is not None and request[1]:
         raise InputError("--replicates: +K is not allowed with --part; allowed: a number, the same for all parts")
     ask_for_more(held, *request)
     with meter.shown():
-        finish(held, on, workers=workers, part=part, progress=meter)
+        finish(held, on, workers=workers, part=part, progress=meter, insecure=insecure)
     return _finished(Results(held), meter, as_json)
 
 

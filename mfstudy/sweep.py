@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from mfstudy import cluster, plan
+from mfstudy.admission import admit, mine
 from mfstudy.agenda import Agenda
 from mfstudy.components import InputError
 from mfstudy.drive import DiskError, Drive, Progress, stopped
@@ -36,6 +37,7 @@ def run(
     workers: int | None = None,
     part: tuple[int, int] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    insecure: bool = False,
 ) -> Results:
     """Compute what a study wants and its store lacks.
 
@@ -46,13 +48,16 @@ def run(
     store : str or Path, optional
         Directory of the store; by default "./<name>.mfstudy".
     on : str
-        Engine: "local" (worker processes on this machine).
+        Engine: "local" (worker processes on this machine), another kind, the name of a table of the user's file of
+        engines, or the address of a scheduler.
     workers : int, optional
         Number of worker processes; by default the number of cores.
     part : (int, int), optional
         (K, M): compute the K-th of M shares in this process, without Dask.
     progress : callable, optional
         Called with a `Progress` when the run starts, when the mean field is solved, and after each task.
+    insecure : bool
+        Whether a scheduler's address without TLS that is not on loopback is allowed.
 
     Returns
     -------
@@ -67,10 +72,12 @@ def run(
         If the reference does not reach its tolerance; no block is computed then.
     DamagedError
         If the stored reference is damaged; the message says what to delete.
+    EngineError
+        If workers cannot be had, or are refused.
     DiskError, InterruptedRunError
         When the disk is full or fails, or the workers are lost; running again finishes the study.
     """
-    check(on, workers, part)
+    check(on, workers, part, insecure)
     study = study if isinstance(study, Study) else load(study)
     path = Path(store or f"{study.name}.mfstudy")
     fresh = not os.path.exists(path)  # False, and no error, for names too long for a file
@@ -79,7 +86,7 @@ def run(
     except OSError as error:
         raise stopped(error, path) from error
     try:
-        finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep)
+        finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep, insecure=insecure)
     except UnreachableError:
         if fresh:  # it holds nothing, and would be in the way of the study with another tolerance
             shutil.rmtree(path, ignore_errors=True)
@@ -95,18 +102,20 @@ def finish(
     part: tuple[int, int] | None = None,
     progress: Callable[[Progress], None] | None = None,
     sweep: Sweep | None = None,
+    insecure: bool = False,
 ) -> Progress:
     """Compute the blocks that a store wants and lacks; as `run`, for a store that exists.
 
     A sweep that a precision drives goes on round by round, until no round follows or one is not complete: it waits for
     other parts then, or for failed tasks to be run again.
     """
-    check(on, workers, part)
+    engine = check(on, workers, part, insecure)
     store.tidy()
     store.restore()
     drive = Drive(store, progress or (lambda _: None))
     with ExitStack() as stack:
-        hire = None if part else partial(_hire, drive, stack, on, workers, sweep)
+        part = part or engine.part
+        hire = None if part else partial(_hire, drive, stack, engine, workers, sweep)
         complete = partial(_complete, drive, part, hire)
         if sweep is None or sweep.precision is None:
             complete()
@@ -150,14 +159,23 @@ def _complete(drive: Drive, part: tuple[int, int] | None, hire: Callable[[list[B
     drive.compute(Agenda(blocks, seconds, known, state.workers, store.poisoned()))
 
 
-def _hire(drive: Drive, stack: ExitStack, on: str, workers: int | None, sweep: Sweep | None, todo: list[Block]) -> None:
+def _hire(
+    drive: Drive,
+    stack: ExitStack,
+    engine: cluster.Engine,
+    workers: int | None,
+    sweep: Sweep | None,
+    todo: list[Block],
+) -> None:
     """Have workers, unless they are there from an earlier round: no more than there are blocks, if no more follow."""
+    store, state = drive.store, drive.state
     if drive.crew is None:
-        count = workers or cluster.capacity(plan.memory(drive.store.problem, todo))
+        count = workers or engine.capacity(plan.memory(store.problem, todo))
         if sweep is None or sweep.precision is None:
             count = min(count, max(len(todo), 1))
-        drive.crew = stack.enter_context(cluster.connect(on, count))
-        drive.state.workers, drive.state.dashboard = count, drive.crew.client.dashboard_link
+        admitted = partial(admit, str(store.path.absolute()), store.attributes["identity"], mine())
+        drive.crew = stack.enter_context(cluster.connect(engine, count, admitted))
+        state.workers, state.dashboard = drive.crew.count, drive.crew.client.dashboard_link
 
 
 def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tuple[int, ...] = ()) -> None:
@@ -205,12 +223,13 @@ def timed(store: Store) -> dict[Point, float]:
     return seconds
 
 
-def check(on: str, workers: int | None, part: tuple[int, int] | None) -> None:
-    """Refuse options that mean nothing, before anything is written."""
-    cluster.check_engine(on)
+def check(on: str, workers: int | None, part: tuple[int, int] | None, insecure: bool = False) -> cluster.Engine:
+    """Return the engine; refuse options that mean nothing, before anything is written."""
+    engine = cluster.find(on, insecure)
     if workers is not None and not (isinstance(workers, int) and 1 <= workers <= MOST_WORKERS):
         raise InputError(f"--workers: {workers} is not allowed; allowed: an integer from 1 to {MOST_WORKERS}")
     if workers is not None and part is not None:
         raise InputError("--workers: not allowed with --part, which computes in one process")
     if part is not None and not 1 <= part[0] <= part[1]:
         raise InputError(f"--part: {part[0]}/{part[1]} is not allowed; allowed: K/M with 1 <= K <= M")
+    return engine

@@ -7,9 +7,9 @@ import os
 import platform
 import time
 from functools import lru_cache, partial
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from mfstudy.admission import versions
 from mfstudy.components import InputError
 from mfstudy.meanfield import MeanField
 from mfstudy.references import Shared
@@ -108,11 +108,10 @@ def _solved(path: str, identity: str) -> MeanField:
 @lru_cache(maxsize=1)
 def provenance() -> dict[str, Any]:
     """Return where and with what something is computed: this machine, these versions."""
-    packages = ("mfstudy", "numpy", "scipy", "numba", "finufft", "pot", "zarr")
     return {
         "host": platform.node(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": versions(),
         "pid": os.getpid(),
     }

@@ -29,6 +29,10 @@ replicates = 32
 """
 
 
+#: Enough work (about 10 s on one core) that what befalls workers falls into it.
+LONG = TINY.replace("dim = 1", "dim = 2").replace("[10, 30, 100, 300]", "[50, 100, 200]").replace("= 32", "= 128")
+
+
 @pytest.fixture(autouse=True)
 def strict_floats():
     """Invalid operations are errors: a NaN must be made on purpose."""
@@ -52,6 +56,20 @@ def tiny_file(tmp_path):
 def tiny_results(tiny, tmp_path):
     """The tiny study, computed in this process."""
     return mfstudy.run(tiny, tmp_path / "tiny.mfstudy", part=(1, 1))
+
+
+@pytest.fixture(scope="session")
+def long_bytes(tmp_path_factory):
+    """What an undisturbed run of the long study stores."""
+    path = tmp_path_factory.mktemp("long") / "store"
+    return contents(mfstudy.run(studies.parse(LONG), path, part=(1, 1)).store.path)
+
+
+@pytest.fixture
+def long_file(tmp_path):
+    path = tmp_path / "long.toml"
+    path.write_text(LONG)
+    return path
 
 
 @pytest.fixture
