@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from distributed import CancelledError, Future, KilledWorker
+from distributed.client import AllExit
 from distributed.comm import CommClosedError
 from distributed.scheduler import NoWorkerError
 
@@ -67,6 +69,7 @@ def there(crew: Workers, workers: int, take: Take[What]) -> Ended[What]:
     InterruptedRunError
         If the scheduler or all workers are lost.
     """
+    logging.getLogger("asyncio").addFilter(_is_news)
     ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
     flying: dict[Any, tuple[Job[What], Future]] = {}
     # One group of keys: the scheduler then keeps what no worker is free for, and a lost worker takes one job with it.
@@ -88,6 +91,11 @@ def there(crew: Workers, workers: int, take: Take[What]) -> Ended[What]:
 def was_lost(error: Exception) -> bool:
     """Return whether a job has ended because its worker did."""
     return isinstance(error, KilledWorker)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Return whether a record is no trace of a result that was lost with its worker, which Dask lets go unretrieved."""
+    return not (record.exc_info and isinstance(record.exc_info[1], AllExit))
 
 
 def _result(future: Future) -> Any:

@@ -4,7 +4,6 @@ Blocks sleep a little, by a distance from outside the package which also fails w
 are placed by what is stored or marked, not by the clock.
 """
 
-import errno
 import json
 import os
 import signal
@@ -198,7 +197,7 @@ def test_a_worker_is_killed_again_and_again(study, store, undisturbed):
         last = -1
         while process.poll() is None:
             if len(chunks(store)) > max(last, 0) and (busy := workers(process)):
-                last = len(chunks(store)) + 3  # some progress, then the next
+                last = len(chunks(store)) + 8  # some progress, then the next
                 with suppress(psutil.NoSuchProcess):
                     max(busy, key=lambda one: one.create_time() * (killed % 2 or -1)).kill()
                     killed += 1
@@ -461,11 +460,11 @@ def test_the_disk_becomes_read_only(study, undisturbed, tmp_path):
             ended(process)
         assert len(chunks(store)) == TOTAL / 2
         remount("ro")
-        assert pytest.raises(OSError, (store / "x").touch).value.errno == errno.EROFS
-        for option in ("1/1", "1/2"):
-            with driver(study, store, "--part", option) as process:
-                _, line = ended(process, 2 if option == "x" else 1)
-            assert "Read-only file system" in line
+        with pytest.raises(OSError, match="Read-only"):
+            (store / "x").touch()
+        with driver(study, store, "--part", "1/1") as process:
+            _, line = ended(process, 1)
+        assert line == f"mfstudy: {store}: Read-only file system; mend that and run the same command again"
         remount("rw")
         settled(study, store, undisturbed)
 
