@@ -356,7 +356,7 @@ def block_of(fault):
     return Block(Point(size), replicate // 16, 16)
 
 
-def killer(stop, killed, limit=1.0e9):
+def killer(stop, killed, limit=6e8):
     """End processes that hoard memory, as a system that runs out of it does."""
     while not stop.wait(0.05):
         for one in psutil.Process().children(recursive=True):
