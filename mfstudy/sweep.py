@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
 import queue
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -105,7 +103,7 @@ def run(
     study : Study or str or Path
         A study, or what `load` takes.
     store : str or Path, optional
-        Directory of the store; by default "./<name>.mfstudy".
+        Directory of the store, or its s3://BUCKET/PREFIX; by default "./<name>.mfstudy".
     on : str
         Engine: "local" (worker processes on this machine).
     workers : int, optional
@@ -133,8 +131,8 @@ def run(
     """
     check(on, workers, part)
     study = study if isinstance(study, Study) else load(study)
-    path = Path(store or f"{study.name}.mfstudy")
-    fresh = not os.path.exists(path)  # False, and no error, for names too long for a file
+    path = str(store or f"{study.name}.mfstudy")
+    fresh = not Store.exists(path)
     try:
         target = Store.create(path, study)
     except OSError as error:
@@ -143,7 +141,7 @@ def run(
         finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep)
     except UnreachableError:
         if fresh:  # it holds nothing, and would be in the way of the study with another tolerance
-            shutil.rmtree(path, ignore_errors=True)
+            target.remove()
         raise
     return Results(target)
 
@@ -183,7 +181,7 @@ def _go_on(store: Store, sweep: Sweep, state: Progress, complete: Callable[[], N
             store.want(dict(zip(sweep.points, before.replicates, strict=True)))
             store.note_rounds(before.table)
         except OSError as error:
-            raise _stopped(error, store.path) from error
+            raise _stopped(error, store.place) from error
         complete()
         state.standing = standing_of(store.problem, sweep, store)
 
@@ -244,7 +242,7 @@ def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tu
     try:
         store.want(asked)
     except OSError as error:
-        raise _stopped(error, store.path) from error
+        raise _stopped(error, store.place) from error
 
 
 def timed(store: Store) -> dict[Point, float]:
@@ -282,7 +280,7 @@ Execute = Callable[[list[_Job]], None]
 
 def _all(store: Store, tasks: list[Task], state: Progress, report: Report, solve: Solve, execute: Execute) -> None:
     """Solve the reference, then the pools, then compute the blocks; what lacks what it needs is not started."""
-    path, identity = str(store.path.absolute()), store.attributes["identity"]
+    path, identity = store.address, store.attributes["identity"]
     if not _ready(partial(solve, partial(solve_task, path, identity)), store, state, report):
         return
     points, short = sorted({task.point for task in tasks}), set()
@@ -379,7 +377,7 @@ def _failed(task: str, error: Exception, state: Progress, store: Store) -> None:
     if isinstance(error, CancelledError | CommClosedError | NoWorkerError | TimeoutError):
         raise InterruptedRunError("the Dask workers were lost; run the same command again") from error
     if isinstance(error, OSError) and error.errno in NO_SPACE | NO_ACCESS:
-        raise _stopped(error, store.path) from error
+        raise _stopped(error, store.place) from error
     line = "killed its worker each time" if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"
     state.failures[task] = line.splitlines()[0]
 
@@ -389,8 +387,8 @@ def _name(task: Task) -> str:
     return f"{task.point.id}, blocks {task.blocks[0].index} to {task.blocks[-1].index}"
 
 
-def _stopped(error: OSError, path: Path) -> DiskError:
+def _stopped(error: OSError, place: str) -> DiskError:
     """Say in one line why nothing more can be stored."""
     full = error.errno in NO_SPACE
     reason = "the disk is full; make space" if full else f"{error.strerror or error}; mend that"
-    return DiskError(f"{path}: {reason} and run the same command again")
+    return DiskError(f"{place}: {reason} and run the same command again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
@@ -35,7 +36,7 @@ def solve_task(path: str, identity: str) -> None:
     arrays = solve(store.problem)
     seconds = time.perf_counter() - start
     store.share(arrays)
-    store.note_shared({"seconds": seconds, **_provenance()})
+    store.note_shared({"seconds": seconds, **provenance()})
 
 
 def run_task(path: str, identity: str, blocks: tuple[Block, ...]) -> int:
@@ -49,7 +50,7 @@ def run_task(path: str, identity: str, blocks: tuple[Block, ...]) -> int:
         record = run_block(store.problem, _solved(path, identity), block, pools)
         seconds = time.perf_counter() - start
         store.write(block, record.values)
-        store.note(block, {"seconds": seconds, "messages": record.messages, **_provenance()})
+        store.note(block, {"seconds": seconds, "messages": record.messages, **provenance()})
         computed += 1
     return computed
 
@@ -77,18 +78,28 @@ def _solved(path: str, identity: str) -> MeanField:
     store = _opened(path, identity)
     shared = store.shared()
     if shared is None:
-        raise DamagedError(f"{store.path / REFERENCE}: gone during the run; run the study again")
+        raise DamagedError(f"{store.place}/{REFERENCE}: gone during the run; run the study again")
     return store.problem.meanfield(shared)
 
 
 @lru_cache(maxsize=1)
-def _provenance() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """Return where and with what a block was computed, or the reference solved."""
     packages = ("mfstudy", "numpy", "scipy", "numba", "finufft", "pot", "zarr")
     return {
         "host": platform.node(),
         "machine": platform.machine(),
+        "cpu": _cpu(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
         "pid": os.getpid(),
     }
+
+
+def _cpu() -> str:
+    """Return the model of the processor: bytes are promised to be equal on one type."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

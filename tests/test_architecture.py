@@ -44,7 +44,7 @@ LAYERS = (
     ("numbers",),
     ("stated",),
     ("results", "plan", "rounds", "cluster", "worker"),
-    ("standing",),
+    ("standing", "verify"),
     ("sweep",),
     ("plot",),
     ("report",),
@@ -55,6 +55,8 @@ LAYERS = (
 #: Foreign library -> the only modules that may import it.
 HOMES = {
     "zarr": {"store"},
+    "obstore": {"store"},
+    "google_crc32c": {"store"},
     "dask": {"cluster", "sweep"},
     "distributed": {"cluster", "sweep"},
     "tomllib": {"study"},
