@@ -26,12 +26,15 @@ from mfstudy.results import Results
 from mfstudy.rounds import ROUGH, Standing, rough
 from mfstudy.standing import design_of, standing_of
 from mfstudy.store import DamagedError, Store, block_length, plan_blocks
+from mfstudy.store import compact as compact_store
 from mfstudy.study import Point, Study, Sweep
 from mfstudy.sweep import DiskError, InterruptedRunError, finish, timed
 from mfstudy.sweep import check as check_options
 from mfstudy.sweep import deepen as ask_for_more
 from mfstudy.sweep import run as run_study
 from mfstudy.theory import claims
+from mfstudy.verify import SAMPLE
+from mfstudy.verify import verify as verify_store
 
 
 class Exit(IntEnum):
@@ -218,12 +221,12 @@ def _plain(value: Any) -> str:
 
 @_verb("mfstudy plan mine.toml")
 @click.argument("study")
-@click.option("--store", type=click.Path(path_type=Path), help="The store.  [default: ./NAME.mfstudy]")
-def plan(study: str, store: Path | None, as_json: bool) -> int:
+@click.option("--store", help="The store: a directory or s3://BUCKET/PREFIX.  [default: ./NAME.mfstudy]")
+def plan(study: str, store: str | None, as_json: bool) -> int:
     """Predict replicates, core-time, memory and bytes; count what the store already has."""
     loaded = studies_.load(study)
-    path = store or Path(f"{loaded.name}.mfstudy")
-    held = Store(path) if path.exists() else None
+    path = store or f"{loaded.name}.mfstudy"
+    held = Store(path) if Store.exists(path) else None
     if held:
         held.check_problem(loaded.problem)
     standing = standing_of(loaded.problem, loaded.sweep, held) if loaded.sweep.precision is not None else None
@@ -355,11 +358,11 @@ def _engine(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_verb("mfstudy run quickstart")
 @click.argument("study")
-@click.option("--store", type=click.Path(path_type=Path), help="The store.  [default: ./NAME.mfstudy]")
+@click.option("--store", help="The store: a directory or s3://BUCKET/PREFIX.  [default: ./NAME.mfstudy]")
 @_engine
 def run(
     study: str,
-    store: Path | None,
+    store: str | None,
     on: str,
     insecure: bool,
     workers: int | None,
@@ -375,7 +378,7 @@ def run(
 
 
 @_verb("mfstudy deepen quickstart.mfstudy --replicates 2048 --sizes 20000,50000")
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store")
 @click.option(
     "--replicates",
     help="Replicates of every size, or +K for K more once nothing is missing.",
@@ -383,7 +386,7 @@ def run(
 @click.option("--sizes", help="Sizes to add, separated by commas.")
 @_engine
 def deepen(
-    store: Path,
+    store: str,
     replicates: str | None,
     sizes: str | None,
     on: str,
@@ -447,7 +450,7 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
     if as_json:
         show_json(
             {
-                "store": str(results.store.path),
+                "store": results.store.place,
                 "computed": meter.state.computed,
                 "found": meter.state.found,
                 "present": meter.state.present,
@@ -461,22 +464,22 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
     elif written:
         click.echo(f"page: {written}")
     else:
-        click.echo(f"not complete: {results.store.path} lacks blocks; run the other parts, or run again")
+        click.echo(f"not complete: {results.store.place} lacks blocks; run the other parts, or run again")
     if meter.state.failures or results.failed:
         return Exit.REMAINS
     return Exit.DONE if written is None or results.measurable else Exit.NOT_MEASURABLE
 
 
-_STORE = click.argument("store", type=click.Path(path_type=Path))
+_STORE = click.argument("store")
 
 
 @_verb("mfstudy status quickstart.mfstudy")
 @_STORE
-def status(store: Path, as_json: bool) -> int:
+def status(store: str, as_json: bool) -> int:
     """Count what a STORE wants, has, and has failed."""
     results = Results(store)
     rows = [{"size": r.size, "wanted": r.wanted, "done": r.done, "failed": r.failed} for r in results.counts]
-    reasons = results.store.messages(limit=5)
+    reasons = results.messages(limit=5)
     reference = {"required": results.store.shares, "complete": results.store.shared() is not None}
     poisoned = {block_name(block): note for block, note in results.store.poisoned().items()}
     if as_json:
@@ -499,9 +502,36 @@ def status(store: Path, as_json: bool) -> int:
     return Exit.REMAINS if results.failed or poisoned else Exit.DONE
 
 
+@_verb("mfstudy verify quickstart.mfstudy")
+@_STORE
+@click.option("--sample", type=click.IntRange(0), default=SAMPLE, show_default=True, help="Blocks to compute again.")
+def verify(store: str, sample: int, as_json: bool) -> int:
+    """Read all of a STORE, compute some of it again, and move what is damaged into its quarantine."""
+    found = verify_store(store, sample)
+    if as_json:
+        show_json(found.table)
+    else:
+        for line in found.lines:
+            click.echo(line)
+    return Exit.DONE if found.sound else Exit.REMAINS
+
+
+@_verb("mfstudy compact quickstart.mfstudy copy.mfstudy")
+@_STORE
+@click.argument("out")
+def compact(store: str, out: str, as_json: bool) -> int:
+    """Write a verified, sharded copy of a STORE to OUT, which is quick to read and only read."""
+    place = compact_store(store, out)
+    if as_json:
+        show_json({"store": place})
+    else:
+        click.echo(f"copy: {place}, to be read by every verb that reads a store")
+    return Exit.DONE
+
+
 @_verb("mfstudy fit quickstart.mfstudy --json")
 @_STORE
-def fit(store: Path, as_json: bool) -> int:
+def fit(store: str, as_json: bool) -> int:
     """Infer the rates from what a STORE holds."""
     results = Results(store)
     if as_json:
@@ -514,7 +544,7 @@ def fit(store: Path, as_json: bool) -> int:
 @_verb("mfstudy report quickstart.mfstudy -o page")
 @_STORE
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory.  [default: STORE/report]")
-def report(store: Path, output: Path | None, as_json: bool) -> int:
+def report(store: str, output: Path | None, as_json: bool) -> int:
     """Write the page of a STORE: one self-contained HTML file."""
     from mfstudy import report as page
 

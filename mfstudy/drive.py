@@ -6,7 +6,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from mfstudy.agenda import LONGEST, MOST_TRIES, Agenda, Task
 from mfstudy.cluster import Workers
@@ -133,7 +132,7 @@ class Drive:
 
     @property
     def _address(self) -> tuple[str, str]:
-        return str(self.store.path.absolute()), self.store.attributes["identity"]
+        return self.store.address, self.store.attributes["identity"]
 
     def _run(self, take: Take[What]) -> Ended[What]:
         return here(take) if self.crew is None else there(self.crew, self.state.workers, take)
@@ -179,14 +178,14 @@ class Drive:
                 note = {"line": line, "attempts": agenda.attempts(poisoned), **provenance()}
                 self.store.note_poisoned(poisoned, note)
         except OSError as refused:
-            raise stopped(refused, self.store.path) from refused
+            raise stopped(refused, self.store.place) from refused
 
     def _line(self, error: Exception) -> str:
         """Say in one line how a job failed by itself; raise what concerns the whole run."""
         if isinstance(error, InputError | UnreachableError | DamagedError | InterruptedRunError):
             raise error
         if isinstance(error, OSError) and error.errno in NO_SPACE | NO_ACCESS:
-            raise stopped(error, self.store.path) from error
+            raise stopped(error, self.store.place) from error
         if was_lost(error):
             return "killed its worker each time"
         return f"{type(error).__name__}: {error}".splitlines()[0]
@@ -197,8 +196,8 @@ def name(block: Block) -> str:
     return f"{block.point.id}, block {block.index}"
 
 
-def stopped(error: OSError, path: Path) -> DiskError:
+def stopped(error: OSError, place: str) -> DiskError:
     """Say in one line why nothing more can be stored."""
     full = error.errno in NO_SPACE
     reason = "the disk is full; make space" if full else f"{error.strerror or error}; mend that"
-    return DiskError(f"{path}: {reason} and run the same command again")
+    return DiskError(f"{place}: {reason} and run the same command again")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
 import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -46,7 +44,7 @@ def run(
     study : Study or str or Path
         A study, or what `load` takes.
     store : str or Path, optional
-        Directory of the store; by default "./<name>.mfstudy".
+        Directory of the store, or its s3://BUCKET/PREFIX; by default "./<name>.mfstudy".
     on : str
         Engine: "local" (worker processes on this machine), another kind, the name of a table of the user's file of
         engines, or the address of a scheduler.
@@ -79,8 +77,8 @@ def run(
     """
     check(on, workers, part, insecure)
     study = study if isinstance(study, Study) else load(study)
-    path = Path(store or f"{study.name}.mfstudy")
-    fresh = not os.path.exists(path)  # False, and no error, for names too long for a file
+    path = str(store or f"{study.name}.mfstudy")
+    fresh = not Store.exists(path)
     try:
         target = Store.create(path, study)
     except OSError as error:
@@ -89,7 +87,7 @@ def run(
         finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep, insecure=insecure)
     except UnreachableError:
         if fresh:  # it holds nothing, and would be in the way of the study with another tolerance
-            shutil.rmtree(path, ignore_errors=True)
+            target.remove()
         raise
     return Results(target)
 
@@ -133,7 +131,7 @@ def _go_on(store: Store, sweep: Sweep, state: Progress, complete: Callable[[], N
             store.want(dict(zip(sweep.points, before.replicates, strict=True)))
             store.note_rounds(before.table)
         except OSError as error:
-            raise stopped(error, store.path) from error
+            raise stopped(error, store.place) from error
         complete()
         state.standing = standing_of(store.problem, sweep, store)
 
@@ -173,7 +171,7 @@ def _hire(
         count = workers or engine.capacity(plan.memory(store.problem, todo))
         if sweep is None or sweep.precision is None:
             count = min(count, max(len(todo), 1))
-        admitted = partial(admit, str(store.path.absolute()), store.attributes["identity"], mine())
+        admitted = partial(admit, store.address, store.attributes["identity"], mine())
         drive.crew = stack.enter_context(cluster.connect(engine, count, admitted))
         state.workers, state.dashboard = drive.crew.count, drive.crew.client.dashboard_link
 
@@ -210,7 +208,7 @@ def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tu
     try:
         store.want(asked)
     except OSError as error:
-        raise stopped(error, store.path) from error
+        raise stopped(error, store.place) from error
 
 
 def timed(store: Store) -> dict[Point, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import platform
@@ -101,7 +102,7 @@ def _solved(path: str, identity: str) -> MeanField:
     store = _opened(path, identity)
     shared = store.shared()
     if shared is None:
-        raise DamagedError(f"{store.path / REFERENCE}: gone during the run; run the study again")
+        raise DamagedError(f"{store.place}/{REFERENCE}: gone during the run; run the study again")
     return store.problem.meanfield(shared)
 
 
@@ -111,7 +112,17 @@ def provenance() -> dict[str, Any]:
     return {
         "host": platform.node(),
         "machine": platform.machine(),
+        "cpu": _cpu(),
         "python": platform.python_version(),
         "versions": versions(),
         "pid": os.getpid(),
     }
+
+
+def _cpu() -> str:
+    """Return the model of the processor: bytes are promised to be equal on one type."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -46,7 +46,7 @@ LAYERS = (
     ("stated",),
     ("results", "plan", "agenda", "rounds", "cluster", "admission"),
     ("worker", "window"),
-    ("standing", "drive"),
+    ("standing", "drive", "verify"),
     ("sweep",),
     ("plot",),
     ("report",),
@@ -57,6 +57,8 @@ LAYERS = (
 #: Foreign library -> the only modules that may import it.
 HOMES = {
     "zarr": {"store"},
+    "obstore": {"store"},
+    "google_crc32c": {"store"},
     "dask": {"cluster", "window"},
     "distributed": {"cluster", "window"},
     "dask_jobqueue": {"cluster"},

@@ -242,7 +242,7 @@ def test_failed_replicates_are_done_counted_and_left_out(tmp_path, monkeypatch, 
     assert results.complete
     values = results.values(results.quantity("empirical"))
     assert [int(n) for n in (values == values).sum(axis=1)] == [32 - failed[size] for size in (10, 30, 100, 300)]
-    assert results.store.messages(limit=1)[0].endswith("empirical: no certificate today")
+    assert results.messages(limit=1)[0].endswith("empirical: no certificate today")
     assert results.excluded(results.quantity("empirical")) == [10, 30, 100, 300]
     assert results.fit("empirical").verdict == "not-measurable"
     seen = []
