@@ -84,15 +84,12 @@ def test_keys_are_private_and_strangers_refused(lane, engines):
     [
         ("/user", "/stranger", "Permission denied"),
         ("/known_hosts", "/user.pub", "Host key is not trusted"),
-        ("lo", "lo7", "lo7"),
         ('hosts = ["127.0.0.1"]', 'hosts = ["127.0.0.1"]\npython = "/no/such/python"', "/no/such/python"),
         ('address = "127.0.0.1"', 'address = "203.0.113.7"', "203.0.113.7"),
     ],
 )
 def test_what_ssh_refuses_is_one_line(engines, tiny_file, tmp_path, command, old, new, line):
-    engines.write_text(
-        engines.read_text().replace(f'{old}"' if old == "lo" else old, f'{new}"' if old == "lo" else new)
-    )
+    engines.write_text(engines.read_text().replace(old, new))
     ended = command("run", tiny_file, "--store", tmp_path / "store", "--on", "ssh", timeout=90)
     assert ended.returncode == 2, ended.stderr
     assert line in ended.stderr.splitlines()[-1]

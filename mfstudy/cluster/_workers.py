@@ -85,21 +85,21 @@ def settings(**changed: object) -> Iterator[None]:
 def scheduler(
     security: Security | None, host: str | None, protocol: str = "tls://", **worker: object
 ) -> Iterator[LocalCluster]:
-    """Run a scheduler in this process; its dashboard listens on loopback."""
-    with (
-        settings(),
-        LocalCluster(
-            n_workers=worker.pop("n_workers", 0),
-            processes=False,
-            protocol=protocol,
-            security=security,
-            host=host,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=50,
-            **worker,
-        ) as cluster,
-    ):
-        yield cluster
+    """Run a scheduler in this process; its dashboard listens on loopback.
+
+    Raises
+    ------
+    EngineError
+        If it cannot listen on the host's address.
+    """
+    options = {"n_workers": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": 50, **worker}
+    with settings():
+        try:
+            cluster = LocalCluster(processes=False, protocol=protocol, security=security, host=host, **options)
+        except (OSError, RuntimeError) as error:
+            raise EngineError(f"the scheduler cannot listen on {host}: {reason(error)}") from error
+        with cluster:
+            yield cluster
 
 
 @contextmanager

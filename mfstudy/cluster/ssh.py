@@ -16,7 +16,7 @@ from distributed.utils import get_ip
 
 from mfstudy.cluster import _workers
 from mfstudy.cluster._tls import Tls, private
-from mfstudy.cluster._workers import EngineError, Workers
+from mfstudy.cluster._workers import Workers
 
 #: Seconds that a host has to answer.
 ANSWER = 15
@@ -84,7 +84,7 @@ class Ssh:
         """Start workers on the hosts, wait until the first one is up; they end with the scheduler."""
         with (
             private(self.tls) as (_, tls),
-            _listening(self.address or get_ip(), tls) as cluster,
+            _workers.scheduler(tls.security, self.address or get_ip()) as cluster,
             Client(cluster) as client,
         ):
             share = [count * (i + 1) // len(self.hosts) - count * i // len(self.hosts) for i in range(len(self.hosts))]
@@ -120,17 +120,6 @@ class Ssh:
         words += ["--nworkers", str(workers)] + (["--interface", self.interface] if self.interface else [])
         pairs = [f"{key}={value}" for key, value in exports.items()]
         return _REMOTE.format(exports=shlex.join(["env", *pairs]), worker=shlex.join(words))
-
-
-@contextmanager
-def _listening(host: str, tls: Tls) -> Iterator[Any]:
-    try:
-        with _workers.scheduler(tls.security, host) as cluster:
-            yield cluster
-    except RuntimeError as error:
-        if "failed to start" not in str(error):
-            raise
-        raise EngineError(f"ssh: the scheduler cannot listen on {host}: {_workers.reason(error)}") from error
 
 
 class _Hosts:
