@@ -238,9 +238,8 @@ def test_the_scheduler_is_killed(study, store, undisturbed, tmp_path):
     started = []
 
     def start(*arguments):
-        log = (tmp_path / f"{len(started)}.log").open("wb")
-        options = {"stdout": log, "stderr": log, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
-        started.append(subprocess.Popen([sys.executable, "-m", "dask", *arguments], **options))
+        with (tmp_path / f"{arguments[0]}.log").open("wb") as log:
+            started.append(subprocess.Popen([sys.executable, "-m", "dask", *arguments], stdout=log, stderr=log))
         return started[-1]
 
     try:
@@ -262,9 +261,9 @@ def test_the_scheduler_is_killed(study, store, undisturbed, tmp_path):
         assert 3 <= len(chunks(store)) < TOTAL
     finally:
         for one in started:
-            for member in psutil.Process(one.pid).children(recursive=True):
-                member.kill()
-            one.kill()
+            with suppress(psutil.NoSuchProcess):
+                for member in [*psutil.Process(one.pid).children(recursive=True), psutil.Process(one.pid)]:
+                    member.kill()
             one.wait()
     settled(study, store, undisturbed)
 
