@@ -153,7 +153,7 @@ def chunks(store):
     return sorted(path for path in Path(store).glob("record/*/c.*") if path.suffix != ".partial")
 
 
-def until(happened, process=None, timeout=120):
+def until(happened, process=None, timeout=400):
     """Wait until something has happened, while the run goes on."""
     deadline = time.monotonic() + timeout
     while not (found := happened()):
@@ -246,10 +246,11 @@ def test_the_scheduler_is_killed(study, store, undisturbed, tmp_path):
         address = tmp_path / "scheduler.json"
         there = ["--scheduler-file", str(address), "--host", "127.0.0.1", "--no-dashboard"]
         scheduler = start("scheduler", *there, "--port", "0", "--dashboard-address", "127.0.0.1:0")
-        until(address.exists, scheduler)
+        until(lambda: address.exists() and address.read_text(), scheduler)
         there += ["--dashboard-address", "127.0.0.1:0", "--nworkers", "2", "--nthreads", "1"]
-        start("worker", *there, "--local-directory", str(tmp_path / "scratch"), "--death-timeout", "10")
-        at = json.loads(until(lambda: address.read_text()))["address"]
+        start("worker", *there, "--local-directory", str(tmp_path / "scratch"), "--death-timeout", "60")
+        until(lambda: (tmp_path / "worker.log").read_text().count("Registered to") == 2, scheduler)
+        at = json.loads(address.read_text())["address"]
         with driver(study, store, "--on", at) as process:
             until(lambda: len(chunks(store)) >= 3, process)
             scheduler.kill()
