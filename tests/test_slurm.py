@@ -59,7 +59,7 @@ def test_a_cancelled_worker_is_replaced(lane, environment, long_file, long_bytes
         assert process.poll() is None, "the job was cancelled too late to matter"
         until(lambda: jobs[0] not in lane.jobs() or process.poll() is not None, "the job is gone")
         assert lane("scontrol", "show", "job", jobs[0]).find("JobState=CANCELLED") > 0
-        _, errors = process.communicate(timeout=240)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert contents(store) == long_bytes
     assert mfstudy.open(store).complete
@@ -86,16 +86,16 @@ def test_strangers_are_refused(lane, environment, monkeypatch):
 def test_jobs_shorter_than_the_run(lane, environment, long_file, long_bytes, tmp_path):
     store = tmp_path / "store"
     seen = set()
-    with driver(long_file, store, "--on", "lane", **environment("walltime = 0.2")) as process:
+    with driver(long_file, store, "--on", "lane", "--workers", 1, **environment("walltime = 0.12")) as process:
 
         def ended():
             seen.update(lane.jobs())
             return process.poll() is not None
 
-        until(ended, "the run's end", 240)
+        until(ended, "the run's end")
         _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert len(seen) > 2, "no worker came to the end of its lifetime"
+    assert len(seen) > 1, "no worker came to the end of its lifetime"
     assert contents(store) == long_bytes
 
 
@@ -110,7 +110,7 @@ def test_a_job_array_needs_no_dask(lane, environment, long_file, long_bytes, tmp
     victim = lane.jobs()[0]
     assert victim.startswith(f"{array}_")
     lane("scontrol", "requeue", victim)
-    until(lambda: not lane.jobs("R,PD,CG"), "the array's end", 240)
+    until(lambda: not lane.jobs("R,PD,CG"), "the array's end")
     assert "Restarts=1" in lane("scontrol", "show", "job", victim)
     logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
     assert contents(store) == long_bytes, logs

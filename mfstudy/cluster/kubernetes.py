@@ -25,6 +25,11 @@ START = 300
 #: Seconds without work after which the operator deletes what a killed driver has left.
 IDLE = 900
 API = "kubernetes.dask.org/v1"
+#: What the scheduler serves without TLS: its health, and what the operator asks in order to scale; no code, no pages.
+_ROUTES = (
+    "DASK_DISTRIBUTED__SCHEDULER__HTTP__ROUTES",
+    "['distributed.http.scheduler.api', 'distributed.http.health']",
+)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,8 @@ class Kubernetes:
         pods = {role: table["spec"][role]["spec"] for role in ("scheduler", "worker")}
         options = [word for key, path in files.items() for word in (f"--tls-{key}", path)]
         scheduler = ["python", "-m", "distributed.cli.dask_scheduler", "--protocol", "tls", "--port", "8786", *options]
-        pods["scheduler"]["containers"][0]["args"] = scheduler
+        pods["scheduler"]["containers"][0]["args"] = [*scheduler, "--no-dashboard"]
+        pods["scheduler"]["containers"][0]["env"] = [{"name": _ROUTES[0], "value": _ROUTES[1]}]
         pods["worker"]["containers"][0]["args"] = [*words, "--name", "$(DASK_WORKER_NAME)"]
         del pods["worker"]["containers"][0]["ports"]  # a worker's pages stay in its pod
         for pod in pods.values():

@@ -43,7 +43,7 @@ def free_ports(count):
     return ports
 
 
-def until(true, what, seconds=120):
+def until(true, what, seconds=300):
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -86,7 +86,7 @@ def driver(study, store, *options, **environment):
     finally:
         if process.poll() is None:
             process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
 
 
 def stored(store, count, process):
