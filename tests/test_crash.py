@@ -1,5 +1,6 @@
 """Crash points, enumerated: a write that ends before or after any of its operations loses nothing and says no lie."""
 
+import contextlib
 import errno
 import subprocess
 import sys
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 
 import mfstudy
-from conftest import contents
+from conftest import contents, held
 from mfstudy.components import InputError
 from mfstudy.store import DamagedError, Inspection, Store
 from mfstudy.study import parse
+from mfstudy.sweep import DiskError
 
 HERE = Path(__file__).parent
 
@@ -152,6 +154,42 @@ def test_a_disk_that_fails_anywhere(ends, shallow, work, start, code):
         else:
             crash.share(folder)
             assert crash.artefact(folder).read() is not None
+
+
+class Died(BaseException):
+    """The end of a driver: nothing of it takes it for a failure."""
+
+
+@pytest.mark.parametrize(
+    "error", [Died(), OSError(errno.EIO, "the object store does not answer")], ids=["dies", "fails"]
+)
+def test_a_run_in_a_bucket_that_ends_anywhere(bucket, tmp_path, monkeypatch, shallow, error):
+    """An object is there or not: ending after one is ending before the next."""
+    bucket_, writes, over = pytest.importorskip("mfstudy.store._bucket").Bucket, [], False
+    put = bucket_.set
+
+    async def until(self, key, value):
+        if len(writes) >= number:
+            raise error
+        writes.append(key)
+        await put(self, key, value)
+
+    for number in range(100):
+        path, seen = f"{bucket}/{tmp_path.name}/{number}", []
+        writes.clear()
+        monkeypatch.setattr(bucket_, "set", until)
+        with contextlib.suppress(Died, DiskError, InputError):
+            mfstudy.run(parse(crash.STUDY), path, part=(1, 1))
+            over = True
+        monkeypatch.setattr(bucket_, "set", put)
+        no_lies(path, shallow)
+        assert mfstudy.run(parse(crash.STUDY), path, part=(1, 1), progress=seen.append).complete
+        assert held(path) == shallow
+        assert seen[-1].computed == 2 - len([key for key in writes if "/c." in key])
+        if over:
+            break
+    assert over
+    assert number > 6  # root, groups, arrays, request, blocks
 
 
 def test_damage_is_what_the_tests_take_it_for(before):
