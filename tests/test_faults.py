@@ -517,11 +517,12 @@ def test_damage_is_reported_and_repaired(study, store, undisturbed, command, dam
     chunk = store / "record/size-100/c.7.0.0"
     damage(chunk)
     assert contents(store) != undisturbed
-    told = command("fit", store)
-    assert told.returncode == 1
-    assert str(chunk) in told.stderr
-    assert "delete it and run the study again" in told.stderr
-    chunk.unlink()
+    for verb, told in (("fit", "stderr"), ("verify", "stdout")):
+        ended = command(verb, store)
+        assert ended.returncode == 1
+        assert "record/size-100/c.7.0.0" in getattr(ended, told)
+    assert not chunk.exists()
+    assert (store / "quarantine/record/size-100/c.7.0.0").exists()
     settled(study, store, undisturbed)
 
 

@@ -10,25 +10,29 @@ import itertools
 import os
 import re
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest
 from zarr.core.buffer import Buffer
-from zarr.core.sync import sync
 from zarr.storage import ObjectStore
 
 from mfstudy.components import InputError
+
+if TYPE_CHECKING:
+    from obstore import GetOptions
 
 #: Where obstore looks for an endpoint, first to last.
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 #: Tries of a request that the server may answer later, and seconds after which there are no more.
 RETRIES, PATIENCE = 5, 30
 #: Objects that are read at once.
-TOGETHER = 64
+TOGETHER = 16
 
 
 def bucket(name: str, prefix: str) -> S3Store:
@@ -83,20 +87,16 @@ class Bucket(ObjectStore[S3Store]):
         with _said():
             return any(True for batch in obstore.list(self.store, chunk_size=1) for _ in batch)
 
-    # -- what zarr asks for ----------------------------------------------------------------------------------------
+    # -- what zarr asks for: never obstore's own coroutines, which may still touch Python when it ends, and abort it --
 
-    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Buffer | None:
+    async def get(self, key: str, prototype: Any, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return the bytes of an object, or a part of them."""
-        with _said():
-            return await super().get(key, prototype, byte_range)
+        raw = await asyncio.to_thread(self._bytes, key, byte_range)
+        return None if raw is None else prototype.buffer.from_bytes(raw)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object."""
-        with _said():
-            try:
-                await super().set(key, value)
-            except FileNotFoundError:
-                raise OSError(errno.EACCES, "no such bucket") from None
+        await asyncio.to_thread(self._put, key, value.to_bytes())
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Write an object, unless it is there; not all servers have conditional writes."""
@@ -105,13 +105,37 @@ class Bucket(ObjectStore[S3Store]):
 
     async def exists(self, key: str) -> bool:
         """Return whether there is such an object."""
-        with _said():
-            return await super().exists(key)
+        return await asyncio.to_thread(self._exists, key)
 
-    async def list_dir(self, prefix: str) -> AsyncGenerator[str]:
+    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
         """Yield the names in a folder."""
-        for name in self.names(prefix):
+        for name in await asyncio.to_thread(lambda: list(self.names(prefix))):
             yield name
+
+    async def list_prefix(self, prefix: str) -> AsyncGenerator[str, None]:
+        """Yield the keys of every object below a folder."""
+        for key, _ in await asyncio.to_thread(lambda: list(self.files(prefix.rstrip("/")))):
+            yield key
+
+    def _bytes(self, key: str, part: ByteRequest | None = None) -> bytes | None:
+        with _said():
+            try:
+                return bytes(obstore.get(self.store, key, options=_options(part)).bytes())
+            except FileNotFoundError:
+                return None
+
+    def _put(self, key: str, data: bytes) -> None:
+        with _said():
+            try:
+                obstore.put(self.store, key, data)
+            except FileNotFoundError:
+                raise OSError(errno.EACCES, "no such bucket") from None
+
+    def _exists(self, key: str) -> bool:
+        with _said(), contextlib.suppress(FileNotFoundError):
+            obstore.head(self.store, key)
+            return True
+        return False
 
     # -- what the schema asks for ----------------------------------------------------------------------------------
 
@@ -131,18 +155,11 @@ class Bucket(ObjectStore[S3Store]):
     def read(self, keys: Iterable[str]) -> Iterator[bytes | None]:
         """Yield the bytes of objects, None where there is none, in order; some at once."""
         waiting = iter(keys)
-        while some := list(itertools.islice(waiting, TOGETHER)):
-            yield from sync(self._together(some))
-
-    async def _together(self, keys: list[str]) -> list[bytes | None]:
-        return await asyncio.gather(*(self._one(key) for key in keys))
-
-    async def _one(self, key: str) -> bytes | None:
-        with _said():
-            try:
-                return bytes(await (await obstore.get_async(self.store, key)).bytes_async())
-            except FileNotFoundError:
-                return None
+        first = list(itertools.islice(waiting, 1))
+        yield from map(self._bytes, first)
+        with ThreadPoolExecutor(TOGETHER) as pool:  # a thread starts with the first object that it reads
+            while some := list(itertools.islice(waiting, 16 * TOGETHER)):
+                yield from pool.map(self._bytes, some)
 
     def set_aside(self, key: str, to: str) -> None:
         """Give an object another key: a copy, then a removal."""
@@ -165,6 +182,15 @@ class Bucket(ObjectStore[S3Store]):
 
     def appear(self, made: Bucket) -> None:
         """Do nothing, as `beside`."""
+
+
+def _options(part: ByteRequest | None) -> GetOptions | None:
+    """Return which part of an object is meant, as obstore says it."""
+    if isinstance(part, RangeByteRequest):
+        return {"range": (part.start, part.end)}
+    if isinstance(part, OffsetByteRequest):
+        return {"range": {"offset": part.offset}}
+    return None if part is None else {"range": {"suffix": part.suffix}}
 
 
 @contextlib.contextmanager

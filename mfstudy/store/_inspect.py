@@ -126,8 +126,9 @@ class _Reader:
         files = [entry for entry in self.disk.files() if not entry[0].startswith(_PASSED)]
         self.found.files, self.found.bytes = len(files), sum(size for _, size in files)
         folders: dict[str, list[str]] = defaultdict(list)
+        artefacts = self.store.artefacts()
         for key, _ in files:
-            folders[self._folder(key)].append(key)
+            folders[_folder(key, artefacts)].append(key)
         for folder, keys in sorted(folders.items()):
             kind, _, name = folder.partition("/")
             if kind == "artefacts" and name:
@@ -138,12 +139,6 @@ class _Reader:
                 self._record(name, keys)
             else:
                 self._others(keys)
-
-    def _folder(self, key: str) -> str:
-        """Return what a file is judged with: its artefact, its point, or the others of its kind."""
-        artefact = next((name for name in self.store.artefacts() if key.startswith(f"{name}/")), "")
-        parts = key.split("/")
-        return artefact or ("/".join(parts[:2]) if parts[0] == "record" and len(parts) > 2 else parts[0])
 
     def _fault(self, key: str, files: list[str], reason: str) -> None:
         moves = files if self.store.original is None else []
@@ -214,9 +209,9 @@ class _Reader:
         """Return the block length of a point; where its array is damaged, that of a new one, which it will be."""
         key = f"record/{point.id}/zarr.json"
         try:
-            if key in keys and point in self.store.points():
+            if key in keys:
                 return self.store.length(point)
-        except (DamagedError, InputError) as error:
+        except DamagedError as error:
             self._fault(key, [key], str(error).removeprefix(f"{self.disk.named(key)}: "))
         return block_length(point.size)
 
@@ -247,6 +242,14 @@ class _Reader:
             self.found.blocks += len(self.store.done(point))
         except (ValueError, DamagedError, StopIteration) as error:
             self._fault(f"record/{name}", keys, str(error) or _STRAY)
+
+
+def _folder(key: str, artefacts: list[str]) -> str:
+    """Return what a file is judged with: its artefact, its point, or the others of its kind."""
+    parts = key.split("/")
+    if parts[0] == "record" and len(parts) > 2:
+        return "/".join(parts[:2])
+    return next((name for name in artefacts if key.startswith(f"{name}/")), parts[0])
 
 
 def _sound(raw: bytes | DamagedError) -> bytes:
@@ -294,6 +297,8 @@ def _is_group(table: Mapping[str, Any]) -> bool:
 
 def _root_fault(store: Store, root: Mapping[str, Any]) -> str:
     """Say what is wrong with the root of a store that opens; "" where nothing is."""
+    if not all(re.fullmatch(r"[a-z]+|sha256", key) for key in store.attributes):
+        return "its attributes have other names"
     text = json.dumps(store.attributes["problem"], sort_keys=True, separators=(",", ":"))
     if hashlib.sha256(text.encode()).hexdigest() != store.attributes["identity"]:
         return "the problem is not the one of its identity"
