@@ -138,6 +138,13 @@ def _go_on(store: Store, sweep: Sweep, state: Progress, complete: Callable[[], N
 
 def _complete(drive: Drive, part: tuple[int, int] | None, hire: Callable[[list[Block]], None] | None) -> None:
     """Compute the blocks that a store wants now and lacks."""
+    agenda = _agenda(drive, part, hire)  # alone holds the blocks, and lets go of them one by one
+    if agenda:
+        drive.compute(agenda)
+
+
+def _agenda(drive: Drive, part: tuple[int, int] | None, hire: Callable[[list[Block]], None] | None) -> Agenda | None:
+    """Find what is missing, and have what it needs; None where nothing is."""
     store, state = drive.store, drive.state
     wanted = store.wanted() if part is None else plan.share(store.wanted(), *part)
     todo = plan.missing(wanted, {point: store.done(point) for point in store.points()})
@@ -149,12 +156,11 @@ def _complete(drive: Drive, part: tuple[int, int] | None, hire: Callable[[list[B
     state.seconds_left = sum(block.length * seconds(block.point) for block in todo)
     if not todo and store.shared() is not None:
         drive.report(state)
-        return
+        return None
     if hire:
         hire(todo)
     ready = drive.prepare({block.point for block in todo})
-    blocks = (block for block in todo if block.point in ready)
-    drive.compute(Agenda(blocks, seconds, known, state.workers, store.poisoned()))
+    return Agenda((b for b in todo if b.point in ready), seconds, known, state.workers, store.poisoned())
 
 
 def _hire(
