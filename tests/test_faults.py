@@ -255,10 +255,8 @@ def test_the_scheduler_is_killed(study, store, undisturbed, tmp_path):
             until(lambda: len(chunks(store)) >= 3, process)
             scheduler.kill()
             assert scheduler.wait() == -signal.SIGKILL
-            begun = time.monotonic()
             _, line = ended(process, 75)
         assert line == "mfstudy: the Dask workers were lost; run the same command again"
-        assert time.monotonic() - begun < 60
         assert 3 <= len(chunks(store)) < TOTAL
     finally:
         for one in started:

@@ -6,6 +6,9 @@ The agenda is the package's own, and learns as in a run, from a prediction that 
 simulated: a block takes what a note of the store says of one at its size, drawn at random; each submission and each end
 passes the scheduler, one after the other, at the measured cost of a task; a worker has one task, and the window holds
 as many more. The sweep has the store's sizes and as many replicates as keep the workers busy for ten minutes.
+
+Seen with 2.8 ms a task: 1000 workers 87 % busy (blocks of 0.1 to 127 s, `iid-torus`) and 92 % (40 to 60 s), the rest
+being the wait for the last long blocks; the scheduler 9 % and 5 % busy.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from mfstudy.window import WINDOW
 
 WORKERS = (1, 2, 10, 100, 1000)
 SECONDS = 600.0
+#: Blocks at most.
+MOST = 1_000_000
 
 
 def recorded(store):
@@ -38,7 +43,7 @@ def simulate(costs, lengths, workers, each):
     """Return (seconds of the run, core-seconds of blocks, seconds the scheduler was busy, seconds of each task)."""
     rng = random.Random(1)
     mean = {point: sum(seconds) / len(seconds) for point, seconds in costs.items()}
-    count = max(1, round(SECONDS * workers / sum(mean.values())))
+    count = max(1, min(round(SECONDS * workers / sum(mean.values())), MOST // len(costs)))
     blocks = [Block(point, index, lengths[point]) for point in costs for index in range(count)]
     timed = {}
     # Before anything is timed, the prediction is wrong by 100 at every size.
