@@ -19,18 +19,22 @@ from mfstudy import study as studies_
 from mfstudy.cluster import EngineError
 from mfstudy.components import InputError, fill
 from mfstudy.console import Meter, amount, duration, show_claims, show_fits, show_json, show_table
+from mfstudy.drive import name as block_name
 from mfstudy.meanfield import UnreachableError
 from mfstudy.observables import principal
 from mfstudy.results import Results
 from mfstudy.rounds import ROUGH, Standing, rough
 from mfstudy.standing import design_of, standing_of
 from mfstudy.store import DamagedError, Store, block_length, plan_blocks
+from mfstudy.store import compact as compact_store
 from mfstudy.study import Point, Study, Sweep
 from mfstudy.sweep import DiskError, InterruptedRunError, finish, timed
 from mfstudy.sweep import check as check_options
 from mfstudy.sweep import deepen as ask_for_more
 from mfstudy.sweep import run as run_study
 from mfstudy.theory import claims
+from mfstudy.verify import SAMPLE
+from mfstudy.verify import verify as verify_store
 
 
 class Exit(IntEnum):
@@ -217,12 +221,12 @@ def _plain(value: Any) -> str:
 
 @_verb("mfstudy plan mine.toml")
 @click.argument("study")
-@click.option("--store", type=click.Path(path_type=Path), help="The store.  [default: ./NAME.mfstudy]")
-def plan(study: str, store: Path | None, as_json: bool) -> int:
+@click.option("--store", help="The store: a directory or s3://BUCKET/PREFIX.  [default: ./NAME.mfstudy]")
+def plan(study: str, store: str | None, as_json: bool) -> int:
     """Predict replicates, core-time, memory and bytes; count what the store already has."""
     loaded = studies_.load(study)
-    path = store or Path(f"{loaded.name}.mfstudy")
-    held = Store(path) if path.exists() else None
+    path = store or f"{loaded.name}.mfstudy"
+    held = Store(path) if Store.exists(path) else None
     if held:
         held.check_problem(loaded.problem)
     standing = standing_of(loaded.problem, loaded.sweep, held) if loaded.sweep.precision is not None else None
@@ -334,7 +338,13 @@ class _Part(click.ParamType[tuple[int, int]]):
 
 
 _ENGINE = (
-    click.option("--on", default="local", show_default=True, help="Where workers come from: local."),
+    click.option(
+        "--on",
+        default="local",
+        show_default=True,
+        help="Where workers come from: local, threads, sync, slurm, ssh, kubernetes, an address, or a table of yours.",
+    ),
+    click.option("--insecure", is_flag=True, help="Allow the address of a scheduler without TLS, anywhere."),
     click.option("--workers", type=int, help="Number of worker processes.  [default: all cores]"),
     click.option("--part", type=_Part(), help="Compute the K-th of M shares in this process, without Dask."),
 )
@@ -348,21 +358,27 @@ def _engine(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_verb("mfstudy run quickstart")
 @click.argument("study")
-@click.option("--store", type=click.Path(path_type=Path), help="The store.  [default: ./NAME.mfstudy]")
+@click.option("--store", help="The store: a directory or s3://BUCKET/PREFIX.  [default: ./NAME.mfstudy]")
 @_engine
 def run(
-    study: str, store: Path | None, on: str, workers: int | None, part: tuple[int, int] | None, as_json: bool
+    study: str,
+    store: str | None,
+    on: str,
+    insecure: bool,
+    workers: int | None,
+    part: tuple[int, int] | None,
+    as_json: bool,
 ) -> int:
     """Compute what a study wants and its store lacks, then print the rates and write the page."""
     loaded = studies_.load(study)
     meter = _Watched()
     with meter.shown():
-        results = run_study(loaded, store, on, workers=workers, part=part, progress=meter)
+        results = run_study(loaded, store, on, workers=workers, part=part, progress=meter, insecure=insecure)
     return _finished(results, meter, as_json)
 
 
 @_verb("mfstudy deepen quickstart.mfstudy --replicates 2048 --sizes 20000,50000")
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store")
 @click.option(
     "--replicates",
     help="Replicates of every size, or +K for K more once nothing is missing.",
@@ -370,10 +386,11 @@ def run(
 @click.option("--sizes", help="Sizes to add, separated by commas.")
 @_engine
 def deepen(
-    store: Path,
+    store: str,
     replicates: str | None,
     sizes: str | None,
     on: str,
+    insecure: bool,
     workers: int | None,
     part: tuple[int, int] | None,
     as_json: bool,
@@ -381,12 +398,12 @@ def deepen(
     """Ask for more replicates or sizes of a STORE's study, and compute them; nothing stored is computed again."""
     held, meter = Store(store), _Watched()
     request = _request(replicates, sizes)
-    check_options(on, workers, part)
+    check_options(on, workers, part, insecure)
     if part is not None and request[1]:
         raise InputError("--replicates: +K is not allowed with --part; allowed: a number, the same for all parts")
     ask_for_more(held, *request)
     with meter.shown():
-        finish(held, on, workers=workers, part=part, progress=meter)
+        finish(held, on, workers=workers, part=part, progress=meter, insecure=insecure)
     return _finished(Results(held), meter, as_json)
 
 
@@ -433,8 +450,9 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
     if as_json:
         show_json(
             {
-                "store": str(results.store.path),
+                "store": results.store.place,
                 "computed": meter.state.computed,
+                "found": meter.state.found,
                 "present": meter.state.present,
                 "complete": results.complete,
                 "failed_replicates": results.failed,
@@ -446,25 +464,27 @@ def _finished(results: Results, meter: _Watched, as_json: bool) -> int:
     elif written:
         click.echo(f"page: {written}")
     else:
-        click.echo(f"not complete: {results.store.path} lacks blocks; run the other parts, or run again")
+        click.echo(f"not complete: {results.store.place} lacks blocks; run the other parts, or run again")
     if meter.state.failures or results.failed:
         return Exit.REMAINS
     return Exit.DONE if written is None or results.measurable else Exit.NOT_MEASURABLE
 
 
-_STORE = click.argument("store", type=click.Path(path_type=Path))
+_STORE = click.argument("store")
 
 
 @_verb("mfstudy status quickstart.mfstudy")
 @_STORE
-def status(store: Path, as_json: bool) -> int:
+def status(store: str, as_json: bool) -> int:
     """Count what a STORE wants, has, and has failed."""
     results = Results(store)
     rows = [{"size": r.size, "wanted": r.wanted, "done": r.done, "failed": r.failed} for r in results.counts]
-    reasons = results.store.messages(limit=5)
+    reasons = results.messages(limit=5)
     reference = {"required": results.store.shares, "complete": results.store.shared() is not None}
+    poisoned = {block_name(block): note for block, note in results.store.poisoned().items()}
     if as_json:
         table = {"study": results.name, "complete": results.complete, "points": rows, "messages": reasons}
+        table["poisoned"] = poisoned
         show_json({**table, "reference": reference, "round": results.store.noted_rounds() or None})
     else:
         lines = [[str(row[key]) for key in ("size", "wanted", "done", "failed")] for row in rows]
@@ -477,12 +497,41 @@ def status(store: Path, as_json: bool) -> int:
             click.echo(f"precision, when a run last looked: round {rounds['round']}: {rounds['text']}{more}")
         for line in reasons:
             click.echo(f"failed: {line}")
-    return Exit.REMAINS if results.failed else Exit.DONE
+        for block, note in poisoned.items():
+            click.echo(f"given up: {block}: {note['line']} ({note['attempts']} attempts); a run tries it again, last")
+    return Exit.REMAINS if results.failed or poisoned else Exit.DONE
+
+
+@_verb("mfstudy verify quickstart.mfstudy")
+@_STORE
+@click.option("--sample", type=click.IntRange(0), default=SAMPLE, show_default=True, help="Blocks to compute again.")
+def verify(store: str, sample: int, as_json: bool) -> int:
+    """Read all of a STORE, compute some of it again, and move what is damaged into its quarantine."""
+    found = verify_store(store, sample)
+    if as_json:
+        show_json(found.table)
+    else:
+        for line in found.lines:
+            click.echo(line)
+    return Exit.DONE if found.sound else Exit.REMAINS
+
+
+@_verb("mfstudy compact quickstart.mfstudy copy.mfstudy")
+@_STORE
+@click.argument("out")
+def compact(store: str, out: str, as_json: bool) -> int:
+    """Write a verified, sharded copy of a STORE to OUT, which is quick to read and only read."""
+    place = compact_store(store, out)
+    if as_json:
+        show_json({"store": place})
+    else:
+        click.echo(f"copy: {place}, to be read by every verb that reads a store")
+    return Exit.DONE
 
 
 @_verb("mfstudy fit quickstart.mfstudy --json")
 @_STORE
-def fit(store: Path, as_json: bool) -> int:
+def fit(store: str, as_json: bool) -> int:
     """Infer the rates from what a STORE holds."""
     results = Results(store)
     if as_json:
@@ -496,7 +545,7 @@ def fit(store: Path, as_json: bool) -> int:
 @_verb("mfstudy report quickstart.mfstudy -o page")
 @_STORE
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory.  [default: STORE/report]")
-def report(store: Path, output: Path | None, as_json: bool) -> int:
+def report(store: str, output: Path | None, as_json: bool) -> int:
     """Write the page of a STORE: one self-contained HTML file."""
     from mfstudy import report as page
 

@@ -37,7 +37,8 @@ class Meter:
         self.latest = -QUIET
         self.round = self.before = 0
         self.title = "blocks"
-        self.predicted: float | None = None
+        self.began = False
+        self.spent = 0.0
         self.bar: Bar | None = None
         self.task: Any = None
 
@@ -60,7 +61,7 @@ class Meter:
 
     def __call__(self, state: Progress) -> None:
         """Take note of a state."""
-        if self.predicted is None or (state.standing is not None and state.standing.round != self.round):
+        if not self.began or (state.standing is not None and state.standing.round != self.round):
             self._begin(state)
         elif self.bar is None and state.preparing == self.preparing and time.monotonic() - self.latest >= QUIET:
             self.latest = time.monotonic()
@@ -68,7 +69,9 @@ class Meter:
         if state.preparing != self.preparing:
             self._prepare(state.preparing)
         if self.bar is not None:
-            done, total = state.prepared if state.preparing else (state.present + state.computed, state.wanted)
+            done, total = (
+                state.prepared if state.preparing else (state.present + state.computed + state.found, state.wanted)
+            )
             self.bar.update(self.task, total=total or None, completed=done, rate=self._rate(state))
 
     def _line(self, state: Progress) -> str:
@@ -76,12 +79,13 @@ class Meter:
         if state.preparing:
             done, total = state.prepared
             return f"{done} of {total} {state.preparing}"
-        return f"{state.present + state.computed} of {state.wanted} blocks, {self._rate(state)}"
+        return f"{state.present + state.computed + state.found} of {state.wanted} blocks, {self._rate(state)}"
 
     def _begin(self, state: Progress) -> None:
         """Say what is to be computed, now or in the next round, and start its clock."""
-        stored, title = state.present + state.computed, ""
-        self.predicted, self.before, self.phase = state.seconds_left, state.computed, time.monotonic()
+        stored, title = state.present + state.computed + state.found, ""
+        self.began, self.phase = True, time.monotonic()
+        self.before, self.spent = state.computed, state.seconds_spent
         if state.standing is not None:
             self.round, self.title, title = state.standing.round, state.standing.title, f"{state.standing.title}: "
             self._say(f"{title}{state.standing.text}")
@@ -114,11 +118,10 @@ class Meter:
 
     def _rate(self, state: Progress) -> str:
         elapsed = time.monotonic() - self.phase
-        spent = (self.predicted or 0.0) - state.seconds_left
-        computed = state.computed - self.before
+        spent, computed = state.seconds_spent - self.spent, state.computed - self.before
         if computed == 0 or spent <= 0:
             return "time left: not known yet"
-        left = elapsed * max(state.seconds_left, 0.0) / spent
+        left = elapsed * state.seconds_left / spent
         rate = computed / elapsed
         pace = f"{rate:.1f} blocks/s" if rate >= 1 else f"{1 / rate:.1f} s a block"
         return f"{pace}, {duration(left)} left"

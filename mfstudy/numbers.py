@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,7 +76,7 @@ class Numbers:
         for point, record in records.items():
             sizes = record[:, :, self.store.fields.index("particles")]
             if not np.all(np.isnan(sizes) | (sizes == point.size)):
-                raise DamagedError(f"{self.store.path}/record/{point.id}: holds blocks of another size")
+                raise DamagedError(f"{self.store.place}/record/{point.id}: holds blocks of another size")
         return records
 
     @cached_property
@@ -88,7 +89,7 @@ class Numbers:
         wanted = collections.Counter(block.point for block in self._wanted)
         rows = []
         for point, record in self._records.items():
-            status = record[:, :, self._status_fields]
+            status = record[:, :, self.store.status_fields]
             done = ~np.isnan(status).any(axis=(1, 2))
             failed = done & (status != Status.OK).any(axis=(1, 2))
             rows.append(
@@ -96,11 +97,21 @@ class Numbers:
             )
         return rows
 
-    @property
-    def _status_fields(self) -> list[int]:
-        tables = self._attributes["observables"]
-        own = {f"{t['label']}_{f['name']}" for t in tables for f in t["fields"] if f["role"] == "status"}
-        return [i for i, name in enumerate(self.store.fields) if name == "status" or name in own]
+    def messages(self, limit: int) -> list[str]:
+        """Return the first few lines that failed replicates left; notes of blocks without one are not read."""
+        found = (
+            f"{point.id}, {line}"
+            for point, record in self._records.items()
+            for _, note in sorted(self.store.notes(point, indices=self._failing(point, record)).items())
+            for line in note.get("messages", ())
+        )
+        return list(itertools.islice(found, limit))
+
+    def _failing(self, point: Point, record: Floats) -> list[int]:
+        """Return the blocks with a replicate that failed."""
+        status = record[:, :, self.store.status_fields]
+        failed = (~np.isnan(status) & (status != Status.OK)).any(axis=(1, 2))
+        return sorted(set((np.flatnonzero(failed) // self.store.length(point)).tolist()))
 
     @property
     def complete(self) -> bool:

@@ -1,10 +1,11 @@
-"""What a sweep still has to do, what it will cost, and how it is cut into tasks. Pure."""
+"""What a sweep still has to do, and what it will cost. Pure."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from mfstudy.integrate import marks
 from mfstudy.liouville import COPIES, LIOUVILLE
@@ -12,26 +13,6 @@ from mfstudy.observables import accompanied, monitors
 from mfstudy.replicate import field_names
 from mfstudy.study import Block, Point, Problem
 from mfstudy.systems import is_stepped
-
-#: Aim for tasks of about this many seconds: far above the scheduler's 2-3 ms, far below a working day.
-TASK_SECONDS = 4.0
-
-
-@dataclass(frozen=True)
-class Task:
-    """A run of consecutive blocks at one point.
-
-    Parameters
-    ----------
-    point : Point
-    blocks : tuple of Block
-    seconds : float
-        Predicted cost on one core.
-    """
-
-    point: Point
-    blocks: tuple[Block, ...]
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -79,9 +60,10 @@ def replicate_seconds(problem: Problem, timed: Mapping[Point, float]) -> Callabl
     """Return the predicted seconds of one replicate at a point.
 
     The observables' own prediction gives the shape in N; the timed points (seconds of a replicate) give the level: at
-    a timed point its own time, elsewhere that of the nearest size, scaled.
+    a timed point its own time, elsewhere that of the nearest size, scaled. Predictions follow `timed` when it changes.
     """
 
+    @cache
     def prior(point: Point) -> float:
         phase, steps = problem.system.phase, marks(problem.system, problem.time)[-1] + 1
         measured = sum(
@@ -111,22 +93,6 @@ def pool_seconds(problem: Problem, point: Point) -> float:
     """Return the predicted seconds of the pools of a point, on one core; 0 where none are needed."""
     copies = COPIES.get(problem.system.phase.position, 0)
     return problem.pools * 2 * copies * _run_seconds(problem, point)
-
-
-def tasks(blocks: Iterable[Block], seconds: Callable[[Point], float]) -> list[Task]:
-    """Pack blocks into tasks of about `TASK_SECONDS`, the most expensive points first.
-
-    A task holds blocks of one point; a block that costs more than that stands alone.
-    """
-    packed = []
-    for point, group in itertools.groupby(blocks, key=lambda block: block.point):
-        run = list(group)
-        each = seconds(point) * run[0].length
-        count = max(1, int(TASK_SECONDS / each))
-        for start in range(0, len(run), count):
-            some = tuple(run[start : start + count])
-            packed.append(Task(point, some, each * len(some)))
-    return sorted(packed, key=lambda task: (-task.seconds / len(task.blocks), task.blocks[0]))
 
 
 def memory(problem: Problem, blocks: Iterable[Block]) -> float:

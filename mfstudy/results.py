@@ -70,7 +70,7 @@ class Results(Stated):
         variables: dict[str, Any] = {
             name: (dims, self._cube[..., i].copy(), self._describe(name)) for i, name in fields
         }
-        for i in self._status_fields:
+        for i in self.store.status_fields:
             codes = np.nan_to_num(self._cube[..., i], nan=-1).astype(np.int16)
             variables[self.store.fields[i]] = (dims, codes, {"long_name": "how it ended", "codes": _codes()})
         return xr.Dataset(
@@ -280,7 +280,7 @@ class Results(Stated):
         shared = self.store.shared()
         if not shared or "det_dx" not in shared:
             raise InputError(
-                f"euler: no such fields in {self.store.path}; allowed: a store with a monokinetic law and the solved"
+                f"euler: no such fields in {self.store.place}; allowed: a store with a monokinetic law and the solved"
                 " reference characteristics"
             )
         return Euler.of(shared, float(self.times[time]), time, probes)

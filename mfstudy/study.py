@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mfstudy import components
+from mfstudy import components, toml
 from mfstudy.components import InputError, nearest
 from mfstudy.ensemble import Phase
 from mfstudy.integrate import Time, marks
@@ -41,7 +40,7 @@ _LABEL = re.compile(r"[a-z][a-z0-9_]{0,49}")
 _RESERVED = ("pair", "start")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Point:
     """A place in the sweep.
 
@@ -77,7 +76,7 @@ class Point:
         return cls(size=table["size"])
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Block:
     """Consecutive replicates at one point: the chunk of the store, the unit of retry.
 
@@ -311,19 +310,14 @@ def load(path_or_name: str | Path) -> Study:
 def foreign(path_or_name: str | Path) -> list[str]:
     """Return the modules from outside the package that reading a study would import; imports none."""
     text, source = _text(path_or_name)
-    return components.foreign(_tables(text, source))
+    return components.foreign(toml.tables(text, source))
 
 
 def _text(path_or_name: str | Path) -> tuple[str, str]:
     """Return a study's text and what messages call it."""
     path = Path(path_or_name)
     if os.path.isfile(path):  # False, and no error, for names too long for a file
-        try:
-            return path.read_text(encoding="utf-8-sig"), str(path)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: not UTF-8 at byte {error.start}; allowed: TOML in UTF-8") from None
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        return toml.read(path), str(path)
     if os.path.isdir(path):
         raise InputError(f"{path}: is a directory; allowed: a study file or the name of a shipped study")
     studies = shipped()
@@ -343,16 +337,9 @@ def parse(text: str, source: str = "study") -> Study:
         As `load`.
     """
     try:
-        return _study(_tables(text, source), text)
+        return _study(toml.tables(text, source), text)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
-
-
-def _tables(text: str, source: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # a TOML error, or an integer of thousands of digits
-        raise InputError(f"{source}: invalid TOML: {error}") from None
 
 
 def _study(table: Mapping[str, Any], text: str) -> Study:

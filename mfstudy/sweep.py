@@ -1,92 +1,30 @@
-"""Drive a sweep: submit what is missing, watch, go on past what fails. Together with `cluster`, the only Dask."""
+"""Run a study: find what its store lacks, round after round, and have it computed."""
 
 from __future__ import annotations
 
 import math
-import os
-import queue
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import statistics
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from distributed import CancelledError, Future, KilledWorker
-from distributed.comm import CommClosedError
-from distributed.scheduler import NoWorkerError
 
 from mfstudy import cluster, plan
+from mfstudy.admission import admit, mine
+from mfstudy.agenda import Agenda
 from mfstudy.components import InputError
+from mfstudy.drive import DiskError, Drive, Progress, stopped
 from mfstudy.meanfield import UnreachableError
-from mfstudy.plan import Task
 from mfstudy.results import Results
-from mfstudy.rounds import Standing
 from mfstudy.standing import standing_of
-from mfstudy.store import NO_ACCESS, NO_SPACE, DamagedError, Store
-from mfstudy.study import CAPACITY, Point, Study, Sweep, check_sizes, load
-from mfstudy.worker import pool_task, run_task, solve_task
+from mfstudy.store import Store
+from mfstudy.study import CAPACITY, Block, Point, Study, Sweep, check_sizes, load
+from mfstudy.window import InterruptedRunError
 
-#: Tasks in flight for each worker: enough that none waits, few enough that the scheduler stays small.
-WINDOW = 4
-#: Seconds without a scheduler after which the run gives up, to be run again.
-PATIENCE = 8.0
+__all__ = ["DiskError", "InterruptedRunError", "Progress", "check", "deepen", "finish", "run", "timed"]
+
 #: Worker processes that one machine is asked for at most.
 MOST_WORKERS = 1024
-
-
-class InterruptedRunError(RuntimeError):
-    """The run was ended from outside; running the same command again finishes it."""
-
-
-class DiskError(RuntimeError):
-    """The store's disk is full, or refuses; what is stored stays valid."""
-
-
-@dataclass
-class Progress:
-    """How far a run is; handed to the callback after each task.
-
-    Parameters
-    ----------
-    wanted, present : int
-        Blocks of this run's share, and those that were already stored when it began.
-    computed : int
-        Blocks computed by this run.
-    seconds_left : float
-        Predicted core-seconds of what is left.
-    workers : int
-    dashboard : str or None
-        Link to the Dask dashboard on loopback.
-    failures : dict
-        Task -> one line, for tasks that ended with an error of their own.
-    preparing : str
-        What blocks share and is being solved, before the first block: "mean field", "pools of copies"; "" when done.
-    prepared : (int, int)
-        How many pools are done, of how many.
-    standing : Standing or None
-        Where a sweep that a precision drives is among its rounds; None for others.
-    """
-
-    wanted: int = 0
-    present: int = 0
-    computed: int = 0
-    seconds_left: float = 0.0
-    workers: int = 1
-    dashboard: str | None = None
-    failures: dict[str, str] = field(default_factory=dict)
-    preparing: str = ""
-    prepared: tuple[int, int] = (0, 0)
-    standing: Standing | None = None
-
-    @property
-    def solving(self) -> bool:
-        """Whether what blocks share is being solved."""
-        return bool(self.preparing)
-
-
-Report = Callable[[Progress], None]
-Solve = Callable[[Callable[[], None]], None]
 
 
 def run(
@@ -97,6 +35,7 @@ def run(
     workers: int | None = None,
     part: tuple[int, int] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    insecure: bool = False,
 ) -> Results:
     """Compute what a study wants and its store lacks.
 
@@ -105,15 +44,18 @@ def run(
     study : Study or str or Path
         A study, or what `load` takes.
     store : str or Path, optional
-        Directory of the store; by default "./<name>.mfstudy".
+        Directory of the store, or its s3://BUCKET/PREFIX; by default "./<name>.mfstudy".
     on : str
-        Engine: "local" (worker processes on this machine).
+        Engine: "local" (worker processes on this machine), another kind, the name of a table of the user's file of
+        engines, or the address of a scheduler.
     workers : int, optional
         Number of worker processes; by default the number of cores.
     part : (int, int), optional
         (K, M): compute the K-th of M shares in this process, without Dask.
     progress : callable, optional
         Called with a `Progress` when the run starts, when the mean field is solved, and after each task.
+    insecure : bool
+        Whether a scheduler's address without TLS that is not on loopback is allowed.
 
     Returns
     -------
@@ -128,22 +70,24 @@ def run(
         If the reference does not reach its tolerance; no block is computed then.
     DamagedError
         If the stored reference is damaged; the message says what to delete.
+    EngineError
+        If workers cannot be had, or are refused.
     DiskError, InterruptedRunError
         When the disk is full or fails, or the workers are lost; running again finishes the study.
     """
-    check(on, workers, part)
+    check(on, workers, part, insecure)
     study = study if isinstance(study, Study) else load(study)
-    path = Path(store or f"{study.name}.mfstudy")
-    fresh = not os.path.exists(path)  # False, and no error, for names too long for a file
+    path = str(store or f"{study.name}.mfstudy")
+    fresh = not Store.exists(path)
     try:
         target = Store.create(path, study)
     except OSError as error:
-        raise _stopped(error, path) from error
+        raise stopped(error, path) from error
     try:
-        finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep)
+        finish(target, on, workers=workers, part=part, progress=progress, sweep=study.sweep, insecure=insecure)
     except UnreachableError:
         if fresh:  # it holds nothing, and would be in the way of the study with another tolerance
-            shutil.rmtree(path, ignore_errors=True)
+            target.remove()
         raise
     return Results(target)
 
@@ -156,22 +100,26 @@ def finish(
     part: tuple[int, int] | None = None,
     progress: Callable[[Progress], None] | None = None,
     sweep: Sweep | None = None,
+    insecure: bool = False,
 ) -> Progress:
     """Compute the blocks that a store wants and lacks; as `run`, for a store that exists.
 
     A sweep that a precision drives goes on round by round, until no round follows or one is not complete: it waits for
     other parts then, or for failed tasks to be run again.
     """
-    check(on, workers, part)
+    engine = check(on, workers, part, insecure)
     store.tidy()
     store.restore()
-    state = Progress()
-    complete = partial(_complete, store, on, workers, part, state, progress or (lambda _: None))
-    if sweep is None or sweep.precision is None:
-        complete()
-    else:
-        _go_on(store, sweep, state, complete)
-    return state
+    drive = Drive(store, progress or (lambda _: None))
+    with ExitStack() as stack:
+        part = part or engine.part
+        hire = None if part else partial(_hire, drive, stack, engine, workers, sweep)
+        complete = partial(_complete, drive, part, hire)
+        if sweep is None or sweep.precision is None:
+            complete()
+        else:
+            _go_on(store, sweep, drive.state, complete)
+    return drive.state
 
 
 def _go_on(store: Store, sweep: Sweep, state: Progress, complete: Callable[[], None]) -> None:
@@ -183,33 +131,55 @@ def _go_on(store: Store, sweep: Sweep, state: Progress, complete: Callable[[], N
             store.want(dict(zip(sweep.points, before.replicates, strict=True)))
             store.note_rounds(before.table)
         except OSError as error:
-            raise _stopped(error, store.path) from error
+            raise stopped(error, store.place) from error
         complete()
         state.standing = standing_of(store.problem, sweep, store)
 
 
-def _complete(
-    store: Store, on: str, workers: int | None, part: tuple[int, int] | None, state: Progress, report: Report
-) -> None:
+def _complete(drive: Drive, part: tuple[int, int] | None, hire: Callable[[list[Block]], None] | None) -> None:
     """Compute the blocks that a store wants now and lacks."""
+    agenda = _agenda(drive, part, hire)  # alone holds the blocks, and lets go of them one by one
+    if agenda:
+        drive.compute(agenda)
+
+
+def _agenda(drive: Drive, part: tuple[int, int] | None, hire: Callable[[list[Block]], None] | None) -> Agenda | None:
+    """Find what is missing, and have what it needs; None where nothing is."""
+    store, state = drive.store, drive.state
     wanted = store.wanted() if part is None else plan.share(store.wanted(), *part)
     todo = plan.missing(wanted, {point: store.done(point) for point in store.points()})
-    seconds = plan.replicate_seconds(store.problem, timed(store))
-    tasks = plan.tasks(todo, seconds)
+    known = timed(store)
+    seconds = plan.replicate_seconds(store.problem, known)
     if not state.wanted:
         state.present = len(wanted) - len(todo)
-    state.wanted = state.present + state.computed + len(todo)
-    state.seconds_left = sum(task.seconds for task in tasks)
-    if not tasks and store.shared() is not None:
-        report(state)
-    elif part is not None:
-        _all(store, tasks, state, report, lambda solve: solve(), lambda jobs: _here(store, jobs, state, report))
-    else:
-        count = min(workers or cluster.capacity(plan.memory(store.problem, todo)), max(len(tasks), 1))
-        with cluster.connect(on, count) as crew:
-            state.workers, state.dashboard = count, crew.client.dashboard_link
-            there = partial(_there, crew, store, state=state, report=report)
-            _all(store, tasks, state, report, partial(_solve_there, crew), there)
+    state.wanted = state.present + state.computed + state.found + len(todo)
+    state.seconds_left = sum(block.length * seconds(block.point) for block in todo)
+    if not todo and store.shared() is not None:
+        drive.report(state)
+        return None
+    if hire:
+        hire(todo)
+    ready = drive.prepare({block.point for block in todo})
+    return Agenda((b for b in todo if b.point in ready), seconds, known, state.workers, store.poisoned())
+
+
+def _hire(
+    drive: Drive,
+    stack: ExitStack,
+    engine: cluster.Engine,
+    workers: int | None,
+    sweep: Sweep | None,
+    todo: list[Block],
+) -> None:
+    """Have workers, unless they are there from an earlier round: no more than there are blocks, if no more follow."""
+    store, state = drive.store, drive.state
+    if drive.crew is None:
+        count = workers or engine.capacity(plan.memory(store.problem, todo))
+        if sweep is None or sweep.precision is None:
+            count = min(count, max(len(todo), 1))
+        admitted = partial(admit, store.address, store.attributes["identity"], mine())
+        drive.crew = stack.enter_context(cluster.connect(engine, count, admitted))
+        state.workers, state.dashboard = drive.crew.count, drive.crew.client.dashboard_link
 
 
 def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tuple[int, ...] = ()) -> None:
@@ -244,153 +214,26 @@ def deepen(store: Store, replicates: int | None = None, more: int = 0, sizes: tu
     try:
         store.want(asked)
     except OSError as error:
-        raise _stopped(error, store.path) from error
+        raise stopped(error, store.place) from error
 
 
 def timed(store: Store) -> dict[Point, float]:
-    """Return the measured seconds of one replicate at each point that has notes."""
+    """Return the measured seconds of one replicate at each point that has notes: medians, for first blocks compile."""
     seconds = {}
     for point in store.points():
         notes = [note["seconds"] for note in store.notes(point, limit=64).values() if "seconds" in note]
         if notes:
-            seconds[point] = max(sum(notes) / len(notes) / store.length(point), 1e-6)
+            seconds[point] = max(statistics.median_low(notes) / store.length(point), 1e-6)
     return seconds
 
 
-def check(on: str, workers: int | None, part: tuple[int, int] | None) -> None:
-    """Refuse options that mean nothing, before anything is written."""
-    cluster.check_engine(on)
+def check(on: str, workers: int | None, part: tuple[int, int] | None, insecure: bool = False) -> cluster.Engine:
+    """Return the engine; refuse options that mean nothing, before anything is written."""
+    engine = cluster.find(on, insecure)
     if workers is not None and not (isinstance(workers, int) and 1 <= workers <= MOST_WORKERS):
         raise InputError(f"--workers: {workers} is not allowed; allowed: an integer from 1 to {MOST_WORKERS}")
     if workers is not None and part is not None:
         raise InputError("--workers: not allowed with --part, which computes in one process")
     if part is not None and not 1 <= part[0] <= part[1]:
         raise InputError(f"--part: {part[0]}/{part[1]} is not allowed; allowed: K/M with 1 <= K <= M")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is computed in one go: a name for messages, predicted seconds, a call that returns the blocks computed."""
-
-    name: str
-    seconds: float
-    call: Callable[[], int]
-
-
-Execute = Callable[[list[_Job]], None]
-
-
-def _all(store: Store, tasks: list[Task], state: Progress, report: Report, solve: Solve, execute: Execute) -> None:
-    """Solve the reference, then the pools, then compute the blocks; what lacks what it needs is not started."""
-    path, identity = str(store.path.absolute()), store.attributes["identity"]
-    if not _ready(partial(solve, partial(solve_task, path, identity)), store, state, report):
-        return
-    points, short = sorted({task.point for task in tasks}), set()
-    if lacking := store.lacking_pools(points):
-        state.preparing, state.prepared = "pools of copies", (0, len(lacking))
-        report(state)
-        execute([_Job(f"{p.id}, pool {i}", 0.0, partial(pool_task, path, identity, p, i)) for p, i in lacking])
-        state.preparing = ""
-        report(state)
-        short = {point for point, _ in store.lacking_pools(points)}
-    execute(
-        [
-            _Job(_name(task), task.seconds, partial(run_task, path, identity, task.blocks))
-            for task in tasks
-            if task.point not in short
-        ]
-    )
-
-
-def _here(store: Store, jobs: list[_Job], state: Progress, report: Report) -> None:
-    """Run jobs in this process."""
-    for job in jobs:
-        _ended_one(job, job.call, store, state, report)
-
-
-def _there(crew: cluster.Workers, store: Store, jobs: list[_Job], state: Progress, report: Report) -> None:
-    """Run jobs on workers through a bounded window of futures."""
-    ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-    waiting, flying = iter(jobs), {}
-
-    def submit(count: int) -> None:
-        for _, job in zip(range(count), waiting, strict=False):
-            future = crew.client.submit(job.call, pure=False)
-            flying[future.key] = (job, future)
-            future.add_done_callback(ended.put)
-
-    submit(WINDOW * state.workers)
-    for future in _ended(crew, ended, flying):
-        job, _ = flying.pop(future.key)
-        submit(1)
-        _ended_one(job, partial(future.result, timeout=10), store, state, report)
-
-
-def _ended_one(job: _Job, result: Callable[[], int], store: Store, state: Progress, report: Report) -> None:
-    """Take note of what a job has computed, or of how it failed."""
-    try:
-        state.computed += result()
-    except Exception as error:
-        _failed(job.name, error, state, store)
-    state.seconds_left -= job.seconds
-    if state.preparing:
-        state.prepared = (state.prepared[0] + 1, state.prepared[1])
-    report(state)
-
-
-def _ready(solve: Callable[[], None], store: Store, state: Progress, report: Report) -> bool:
-    """Solve the reference if the store lacks it; return whether the blocks may start."""
-    if store.shared() is None:
-        state.preparing = "mean field"
-        report(state)
-        try:
-            solve()
-        except Exception as error:
-            _failed("the mean field", error, state, store)
-        state.preparing = ""
-    report(state)
-    return store.shared() is not None
-
-
-def _solve_there(crew: cluster.Workers, solve: Callable[[], None]) -> None:
-    """Solve the reference on a worker."""
-    ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-    future = crew.client.submit(solve, pure=False)
-    future.add_done_callback(ended.put)
-    next(_ended(crew, ended, {future.key: future})).result(timeout=10)
-
-
-def _ended(crew: cluster.Workers, ended: queue.SimpleQueue[Future], flying: Mapping[str, Any]) -> Iterator[Future]:
-    """Yield futures as they end; notice lost workers or a lost scheduler, on which waiting could hang for ever."""
-    lost = 0.0
-    while flying:
-        try:
-            yield ended.get(timeout=0.5)
-        except queue.Empty:
-            lost = 0.0 if crew.alive() else lost + 0.5
-            if lost >= PATIENCE:
-                raise InterruptedRunError("the Dask workers were lost; run the same command again") from None
-
-
-def _failed(task: str, error: Exception, state: Progress, store: Store) -> None:
-    """Pass over a task that failed by itself; stop on what concerns the whole run."""
-    if isinstance(error, InputError | UnreachableError | DamagedError):
-        raise error
-    if isinstance(error, CancelledError | CommClosedError | NoWorkerError | TimeoutError):
-        raise InterruptedRunError("the Dask workers were lost; run the same command again") from error
-    if isinstance(error, OSError) and error.errno in NO_SPACE | NO_ACCESS:
-        raise _stopped(error, store.path) from error
-    line = "killed its worker each time" if isinstance(error, KilledWorker) else f"{type(error).__name__}: {error}"
-    state.failures[task] = line.splitlines()[0]
-
-
-def _name(task: Task) -> str:
-    """Return what messages call a task."""
-    return f"{task.point.id}, blocks {task.blocks[0].index} to {task.blocks[-1].index}"
-
-
-def _stopped(error: OSError, path: Path) -> DiskError:
-    """Say in one line why nothing more can be stored."""
-    full = error.errno in NO_SPACE
-    reason = "the disk is full; make space" if full else f"{error.strerror or error}; mend that"
-    return DiskError(f"{path}: {reason} and run the same command again")
+    return engine

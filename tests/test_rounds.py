@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 
 import numpy as np
@@ -254,12 +255,15 @@ def test_a_run_reaches_its_precision(precise):
     assert all(row.wanted == row.done >= 100 for row in results.counts)
 
 
-def test_workers_do_not_matter(precise, tmp_path):
+@pytest.mark.parametrize("on", ["local", "threads", "sync"])
+def test_engines_do_not_matter(precise, tmp_path, on):
     seen = []
-    mfstudy.run(parse(PRECISE), tmp_path / "store", workers=1, progress=seen.append)
+    mfstudy.run(parse(PRECISE), tmp_path / "store", on, workers=2, progress=seen.append)
     assert asked(tmp_path / "store") == asked(precise)
     assert seen[-1].computed == seen[-1].wanted
     assert seen[-1].standing.over
+    assert Store(tmp_path / "store").noted_rounds() == Store(precise).noted_rounds()
+    assert len({state.dashboard for state in seen}) == 1  # workers of the first round stay for the next
 
 
 def test_parts_wait_for_each_other_and_go_on(precise, tmp_path):
@@ -272,6 +276,21 @@ def test_parts_wait_for_each_other_and_go_on(precise, tmp_path):
     assert standings[1] == (2, False, False)  # the part that completed the pilot asked for the second round
     assert standings[2][1:] == (True, True)
     assert asked(tmp_path / "store") == asked(precise)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_parts_does_not_matter(precise, tmp_path, seed):
+    """Three shares, run again and again in any order, until nothing is left to any."""
+    study, rng, computed, turns = parse(PRECISE), random.Random(seed), 0, 0
+    while not (standing := Store.create(tmp_path / "store", study).noted_rounds()).get("over"):
+        seen = []
+        mfstudy.run(study, tmp_path / "store", part=(rng.randint(1, 3), 3), progress=seen.append)
+        computed, turns = computed + seen[-1].computed, turns + 1
+        assert turns < 100
+    assert turns > 3  # they had to wait for each other
+    assert standing == Store(precise).noted_rounds()
+    assert asked(tmp_path / "store") == asked(precise)
+    assert computed == sum(len(Store(precise).done(point)) for point in Store(precise).points())
 
 
 class KilledError(Exception):

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,8 @@ from mfstudy.components import InputError
 from mfstudy.observables import Status
 from mfstudy.replicate import field_names, run_block
 from mfstudy.store import DamagedError, Store, block_length
+from mfstudy.store._places import Folder
+from mfstudy.store._schema import sealed
 from mfstudy.study import CAPACITY, Block, Point, parse
 from mfstudy.sweep import deepen
 
@@ -24,7 +25,7 @@ def test_schema_on_disk(tiny_results, tiny):
     attributes = json.loads((root / "zarr.json").read_text())["attributes"]
     assert set(attributes) == {
         "format", "schema", "identity", "name", "problem", "study", "force", "save", "fields", "observables",
-        "theorems", "law",
+        "theorems", "law", "sha256",
     }  # fmt: skip
     assert attributes["fields"] == [
         "status",
@@ -107,7 +108,7 @@ def test_torn_notes_are_lost_without_harm(tiny_results, tiny):
     (notes / "2.json").write_text("[]")
     results = mfstudy.run(tiny, tiny_results.store.path, part=(1, 1))
     assert results.complete
-    assert results.store.messages(limit=9) == []
+    assert results.messages(limit=9) == []
 
 
 @pytest.mark.parametrize("key", ["zarr.json", "record/size-30/zarr.json"])
@@ -138,15 +139,15 @@ def test_an_array_that_is_gone_comes_back(tiny_results, tiny):
 
 def test_two_drivers_may_make_a_store_at_once(tiny, tmp_path, monkeypatch):
     """The other driver is done between this one's two looks at an empty directory."""
-    path, listed = tmp_path / "store", Path.iterdir
+    path, listed = tmp_path / "store", Folder.names
     path.mkdir()
 
-    def meanwhile(self):
-        monkeypatch.setattr(Path, "iterdir", listed)
+    def meanwhile(self, folder):
+        monkeypatch.setattr(Folder, "names", listed)
         Store.create(path, tiny)
-        return listed(self)
+        return listed(self, folder)
 
-    monkeypatch.setattr(Path, "iterdir", meanwhile)
+    monkeypatch.setattr(Folder, "names", meanwhile)
     assert Store.create(path, tiny).requested() == {Point(n): 32 for n in (10, 30, 100, 300)}
 
 
@@ -218,6 +219,7 @@ def test_refusals(tmp_path, tiny, tiny_results):
     with pytest.raises(InputError, match="not an mfstudy store"):
         mfstudy.open(tmp_path / "full")
     root = tiny_results.store.path / "zarr.json"
-    root.write_text(root.read_text().replace('"schema": 3', '"schema": 1', 1))
+    table = json.loads(root.read_text())
+    root.write_text(json.dumps({**table, "attributes": sealed({**table["attributes"], "schema": 1})}))
     with pytest.raises(InputError, match="store schema 1 is another version; allowed: 3"):
         mfstudy.open(tiny_results.store.path)

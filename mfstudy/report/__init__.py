@@ -46,7 +46,7 @@ _COLUMNS = (
 )
 
 
-def write(results: Results, directory: str | Path | None = None) -> Path:
+def write(results: Results, directory: str | Path | None = None) -> Path | str:
     """Write the page of a study, index.html, and beside it its numbers, numbers.csv.
 
     Both are replaced as a whole, and the same store gives the same bytes.
@@ -59,23 +59,26 @@ def write(results: Results, directory: str | Path | None = None) -> Path:
 
     Returns
     -------
-    Path
-        Of index.html.
+    Path or str
+        Of index.html; its address where it is in an object store.
 
     Raises
     ------
     InputError
         If the directory cannot be written to.
     """
-    target = Path(directory) if directory is not None else results.store.path / "report"
     fits = list(_measured(results))
     page, numbers = _page(results, fits), _csv(results, fits)
     try:
+        if directory is None:
+            files = {"report/numbers.csv": numbers.encode(), "report/index.html": page.encode()}
+            return results.store.publish(files)[-1]
+        target = Path(directory)
         target.mkdir(parents=True, exist_ok=True)
         _replace(target / "numbers.csv", numbers)
         _replace(target / "index.html", page)
     except OSError as error:
-        reason = f"{target}: {error.strerror or error}"
+        reason = f"{directory or f'{results.store.place}/report'}: {error.strerror or error}"
         raise InputError(f"directory: {reason}; allowed: a directory you may write to") from None
     return target / "index.html"
 
@@ -165,7 +168,7 @@ def _page(results: Results, fits: Sequence[tuple[Quantity, int, Fit]]) -> str:
         times=[f"{time:g}" for time in results.times],
         sizes=results.sizes,
         counts=results.counts,
-        messages=results.store.messages(MESSAGES) if results.failed else [],
+        messages=results.messages(MESSAGES) if results.failed else [],
         force=results.store.attributes.get("force", DASH),
         provenance=_provenance(notes),
         citation=_citation(results, notes),

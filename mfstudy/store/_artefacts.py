@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mfstudy.references import Shared
-from mfstudy.store._disk import DamagedError, Disk
+from mfstudy.store._disk import Disk
+from mfstudy.store._places import DamagedError
 
 #: Bytes of a chunk of a shared array, about: one step of a trajectory can be read without the others.
 CHUNK_BYTES = 4 * 2**20
@@ -108,6 +109,8 @@ class Artefact:
             manifest = json.loads(raw)
             problem, table = manifest["problem"], manifest["arrays"]
             hashes = {name: str(entry.pop("sha256")) for name, entry in table.items()}
+            if not all(map(_NAME.fullmatch, hashes)):
+                raise ValueError("a name that is none of an array")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._broken("manifest.json", "not a valid manifest") from None
         if problem != self.problem:
@@ -142,8 +145,8 @@ class Artefact:
             raise self._broken(name, "the array is gone or not readable") from None
 
     def _broken(self, name: str, reason: str) -> DamagedError:
-        folder = self.disk.path / self.key
-        return DamagedError(f"{folder / name}: {reason}; delete {folder} and run the study again")
+        folder = self.disk.named(self.key)
+        return DamagedError(f"{folder}/{name}: {reason}; delete {folder} and run the study again")
 
 
 class _Arrays(Mapping[str, NDArray[Any]]):
