@@ -23,7 +23,7 @@ from click.testing import CliRunner
 import mfstudy
 from conftest import TINY, contents
 from mfstudy import cluster, components, worker
-from mfstudy.cli import main, verbs
+from mfstudy.cli import verbs
 from mfstudy.meanfield import UnreachableError
 from mfstudy.store import CHUNK_BYTES, DamagedError, Store
 from mfstudy.store._disk import Disk
@@ -170,24 +170,6 @@ def kill(process):
 def pid(mark):
     """Return the process that left a trace."""
     return int(mark.split("-")[1])
-
-
-@pytest.fixture
-def ends(tmp_path, monkeypatch, capsys):
-    """Run the command line in this process, in an empty directory; return it as a finished process."""
-
-    def run(*words):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["mfstudy", *map(str, words)])
-        handler = signal.getsignal(signal.SIGTERM)
-        try:
-            with pytest.raises(SystemExit) as ended:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        return subprocess.CompletedProcess(words, ended.value.code, *capsys.readouterr())
-
-    return run
 
 
 def says(*arguments):
