@@ -553,4 +553,5 @@ def test_the_manifest_is_written_last(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Disk, "put", recorded)
     store.share({"weights": np.ones(3), "field": np.ones((2, 2))})
-    assert puts == [(f"{FOLDER}/manifest.json", ["c.0", "c.0.0"])]
+    assert puts[-1] == (f"{FOLDER}/manifest.json", ["c.0", "c.0.0"])
+    assert {key.rpartition("/")[2] for key, _ in puts[:-1]} == {"zarr.json"}

@@ -110,7 +110,7 @@ def main() -> None:
         "resume": ["-c", RESUME, store, study],
         "status": ["-m", "mfstudy", "status", store],
         "read": ["-c", READ, store],
-        "verify": ["-m", "mfstudy", "verify", store, "--sample", "2"],
+        "verify": ["-m", "mfstudy", "verify", store, "--sample", "0"],
         "compact": ["-m", "mfstudy", "compact", store, str(folder / "copy")],
         "copy": ["-c", READ, str(folder / "copy")],
         "nothing": ["-c", RESUME, str(folder / "nothing"), study],
