@@ -148,7 +148,7 @@ class Artefact:
             KeyError,
             TypeError,
             AttributeError,
-        ):  # each by some metadata
+        ):  # by torn ones
             raise self._broken(name, "the array is gone or not readable") from None
 
     def _broken(self, name: str, reason: str) -> DamagedError:

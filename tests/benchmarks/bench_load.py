@@ -57,7 +57,7 @@ print(" ", sum(len(store.done(point)) for point in store.points()), "blocks list
 """
 READ = """
 import sys, mfstudy
-print(" ", int(mfstudy.open(sys.argv[1]).to_xarray().status.sum()), "replicates read")
+print(" ", int((mfstudy.open(sys.argv[1]).to_xarray().status == 1).sum()), "replicates read")
 """
 
 
