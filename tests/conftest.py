@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import mfstudy
 from mfstudy import study as studies
+from mfstudy.cli import main
 from mfstudy.store._disk import Disk
 from mfstudy.store._places import place_of
 
@@ -87,6 +89,24 @@ def command(tmp_path):
     def run(*arguments, cwd=tmp_path, timeout=240, **options):
         words = [sys.executable, "-m", "mfstudy", *map(str, arguments)]
         return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=timeout, **options)
+
+    return run
+
+
+@pytest.fixture
+def ends(tmp_path, monkeypatch, capsys):
+    """Run the command line in this process, in an empty directory; return it as a finished process."""
+
+    def run(*words):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["mfstudy", *map(str, words)])
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return subprocess.CompletedProcess(words, ended.value.code, *capsys.readouterr())
 
     return run
 

@@ -115,7 +115,7 @@ def test_a_pipe_that_closes_early_is_no_error(made):
 
 def test_every_verb_has_help_with_an_example(command):
     listing = command("--help").stdout
-    for verb in ("studies", "init", "check", "plan", "run", "deepen", "status", "fit", "report"):
+    for verb in ("studies", "init", "check", "plan", "run", "deepen", "status", "fit", "report", "verify", "compact"):
         assert verb in listing
         assert f"Example: mfstudy {verb}" in command(verb, "--help").stdout
 

@@ -141,7 +141,14 @@ class Artefact:
         """Open an array whose chunks are all written, whatever they hold: an absent one is damage."""
         try:
             return self.disk.array(f"{self.key}/{name}", mode, every_chunk=True)
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # each by some torn metadata
+        except (
+            DamagedError,
+            FileNotFoundError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+        ):  # by torn ones
             raise self._broken(name, "the array is gone or not readable") from None
 
     def _broken(self, name: str, reason: str) -> DamagedError:

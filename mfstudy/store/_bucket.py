@@ -23,12 +23,17 @@ from zarr.core.buffer import Buffer
 from zarr.storage import ObjectStore
 
 from mfstudy.components import InputError
+from mfstudy.store._places import UNFINISHED
 
 if TYPE_CHECKING:
     from obstore import GetOptions
 
 #: Where obstore looks for an endpoint, first to last.
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+#: What servers say of credentials, where obstore does not.
+_DENIED = frozenset({"AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+#: Object of a place in which something is being made.
+_MARK = f"making{UNFINISHED}"
 #: Tries of a request that the server may answer later, and seconds after which there are no more.
 RETRIES, PATIENCE = 5, 30
 #: Objects that are read at once.
@@ -177,11 +182,19 @@ class Bucket(ObjectStore[S3Store]):
                 obstore.delete(self.store, [meta["path"] for meta in batch])
 
     def beside(self) -> Bucket:
-        """Return this place: nothing below a prefix can be renamed at once, so that the root is written last."""
+        """Return this place, marked: nothing here can be renamed at once, so that the root is written last."""
+        self._put(_MARK, b"")
         return self
 
     def appear(self, made: Bucket) -> None:
-        """Do nothing, as `beside`."""
+        """Take the mark of `beside` away."""
+        with _said():
+            obstore.delete(made.store, _MARK)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether this is what was made `beside` and did not appear."""
+        return self._exists(_MARK)
 
 
 def _options(part: ByteRequest | None) -> GetOptions | None:
@@ -206,7 +219,7 @@ def _refused(error: BaseError) -> NoReturn:
     text = str(error)
     code = re.search(r"<Code>(\w+)</Code>", text)
     first = text.splitlines()[0]
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+    if isinstance(error, PermissionDeniedError | UnauthenticatedError) or (code and code[1] in _DENIED):
         raise OSError(errno.EACCES, f"no permission ({code[1] if code else first})") from None
     if code and code[1] == "NoSuchBucket":
         raise OSError(errno.EACCES, "no such bucket") from None

@@ -20,7 +20,7 @@ from mfstudy.store._artefacts import Artefact
 from mfstudy.store._disk import Disk, group_bytes
 from mfstudy.store._places import DamagedError, Folder, place_of
 from mfstudy.store._schema import sealed
-from mfstudy.store._store import OWN, Store
+from mfstudy.store._store import Store
 from mfstudy.study import Point
 
 if TYPE_CHECKING:
@@ -74,10 +74,11 @@ def compact(path: str | Path, out: str | Path) -> str:
 
 
 def _refuse_taken(at: Folder | Bucket) -> None:
-    """Refuse a place where something is, other than what a killed compaction has left in a bucket."""
+    """Refuse a place where something is; what a killed compaction has left there is removed."""
     try:
-        left = not isinstance(at, Folder) and set(at.names("")) <= OWN
-        if at.present and not left:
+        if at.abandoned:
+            at.remove()
+        elif at.present:
             raise InputError(f"{at.place}: exists; allowed: a place where nothing is")
     except OSError as error:
         raise InputError(f"{at.place}: {error.strerror or error}; allowed: a place you may write to") from None

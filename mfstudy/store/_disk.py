@@ -145,5 +145,5 @@ def _refuse_foreign(metadata: dict[str, Any], name: str) -> None:
         found.add(codec["name"])
         inner = codec.get("configuration") or {}
         codecs += [*inner.get("codecs", ()), *inner.get("index_codecs", ())]
-    if metadata["data_type"] not in _TYPES or not found <= _CODECS or metadata.get("storage_transformers"):
+    if str(metadata["data_type"]) not in _TYPES or not found <= _CODECS or metadata.get("storage_transformers"):
         raise DamagedError(f"{name}/zarr.json: not an array of a store, not read; allowed: numbers with checksums")

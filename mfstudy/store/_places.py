@@ -181,6 +181,11 @@ class Folder(LocalStore):
         """Take over the whole of what was made `beside`."""
         os.rename(made.root, self.root)
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether this is what was made `beside` and did not appear: that has a name of its own."""
+        return False
+
     def _checked(self, key: str) -> str:
         """Return the path of a key that stays in the directory, without following links."""
         path = str(self.root)

@@ -34,7 +34,7 @@ from mfstudy.store._shared import POOLS, Sharing
 from mfstudy.study import Block, Point, Problem, Study, parse
 
 #: What a store holds beside its root; a store whose root is gone is known by it.
-OWN = frozenset({"record", "sweeps", "artefacts", "notes", "quarantine", "report"})
+_OWN = frozenset({"record", "sweeps", "artefacts", "notes", "quarantine", "report"})
 #: How a damaged file is got rid of.
 _MEND = "set it aside with 'mfstudy verify' and run the study again"
 
@@ -140,7 +140,7 @@ class Store(Sharing, Notes):
             raise InputError(f"{path}: {disk.at.taken}")
         if not disk.has("zarr.json"):
             names = set(disk.names(""))
-            foreign = names - OWN or (names and "record" not in names)
+            foreign = names - _OWN or (names and "record" not in names)
             if foreign and not disk.has("zarr.json"):  # looked at again: another driver may have made it
                 raise InputError(f"{path}: a directory with other contents; allowed: a new or empty directory")
             for name in disk.names("record"):

@@ -57,7 +57,7 @@ print(" ", sum(len(store.done(point)) for point in store.points()), "blocks list
 """
 READ = """
 import sys, mfstudy
-print(" ", int(mfstudy.open(sys.argv[1]).to_xarray().status.sum()), "replicates read")
+print(" ", int((mfstudy.open(sys.argv[1]).to_xarray().status == 1).sum()), "replicates read")
 """
 
 
@@ -110,7 +110,7 @@ def main() -> None:
         "resume": ["-c", RESUME, store, study],
         "status": ["-m", "mfstudy", "status", store],
         "read": ["-c", READ, store],
-        "verify": ["-m", "mfstudy", "verify", store, "--sample", "2"],
+        "verify": ["-m", "mfstudy", "verify", store, "--sample", "0"],
         "compact": ["-m", "mfstudy", "compact", store, str(folder / "copy")],
         "copy": ["-c", READ, str(folder / "copy")],
         "nothing": ["-c", RESUME, str(folder / "nothing"), study],
