@@ -77,8 +77,11 @@ def somebodys(tmp_path, tls=None, workers=1, **environment):
 
     try:
         scheduler = start("dask_scheduler", "--port", str(port), "--protocol", address.split(":")[0])
-        for _ in range(workers):
+        until(lambda: b"Scheduler at" in (tmp_path / "0-dask_scheduler.log").read_bytes(), "the scheduler is up")
+        for number in range(1, workers + 1):
             worker()
+            log = tmp_path / f"{number}-dask_worker.log"
+            until(lambda log=log: b"Registered to" in log.read_bytes(), "the worker is up")
         yield address, scheduler, worker
     finally:
         for process in started:
