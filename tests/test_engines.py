@@ -77,8 +77,11 @@ def somebodys(tmp_path, tls=None, workers=1, **environment):
 
     try:
         scheduler = start("dask_scheduler", "--port", str(port), "--protocol", address.split(":")[0])
-        for _ in range(workers):
+        until(lambda: b"Scheduler at" in (tmp_path / "0-dask_scheduler.log").read_bytes(), "the scheduler is up")
+        for number in range(1, workers + 1):
             worker()
+            log = tmp_path / f"{number}-dask_worker.log"
+            until(lambda log=log: b"Registered to" in log.read_bytes(), "the worker is up")
         yield address, scheduler, worker
     finally:
         for process in started:
@@ -175,7 +178,7 @@ def test_a_missing_extra_is_one_line(engines, tmp_path, tiny_file, command):
 @pytest.mark.parametrize("on", ["local", "threads"])
 def test_only_loopback_listens_and_strangers_are_refused(on):
     with cluster.connect(cluster.find(on), 1, list) as crew:
-        assert crew.client.submit(int, 7).result(timeout=60) == 7
+        assert crew.client.submit(int, 7).result(timeout=240) == 7
         addresses = listening(os.getpid())
         assert len(addresses) >= (1 if on == "threads" else 2)  # dashboard; scheduler
         assert {address.ip for address in addresses} == {"127.0.0.1"}
@@ -280,7 +283,7 @@ def test_a_store_that_workers_do_not_see(tiny_file, tmp_path):
         )
         try:
             with driver(tiny_file, disk / "store", "--on", address) as process:
-                _, errors = process.communicate(timeout=90)
+                _, errors = process.communicate(timeout=240)
             assert process.returncode == 2
             assert len(errors.splitlines()) == 1
             assert "does not see the store" in errors
@@ -292,7 +295,7 @@ def test_a_store_that_workers_do_not_see(tiny_file, tmp_path):
 def test_workers_have_one_thread_each():
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     with cluster.connect(cluster.find("local"), 1, list) as crew:
-        assert [crew.client.submit(os.environ.get, name).result(timeout=60) for name in names] == ["1"] * 4
+        assert [crew.client.submit(os.environ.get, name).result(timeout=240) for name in names] == ["1"] * 4
 
 
 def test_the_keys_of_a_run_are_private_and_go_with_it():

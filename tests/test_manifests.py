@@ -158,7 +158,7 @@ def test_a_kubernetes_that_does_not_answer_is_one_line(kubernetes, tmp_path, tin
         )
     )
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    ended = command("run", tiny_file, "--store", tmp_path / "store", "--on", "kubernetes", timeout=90)
+    ended = command("run", tiny_file, "--store", tmp_path / "store", "--on", "kubernetes")
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
     assert "kubernetes: " in ended.stderr

@@ -70,7 +70,7 @@ def test_strangers_are_refused(lane, environment, monkeypatch):
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     with cluster.find("lane").workers(1) as crew:
-        assert crew.client.submit(os.getpid).result(timeout=60) != os.getpid()
+        assert crew.client.submit(os.getpid).result(timeout=240) != os.getpid()
         addresses = listening(os.getpid())
         assert len(addresses) >= 2  # scheduler, dashboard
         assert {address.ip for address in addresses} == {"127.0.0.1"}

@@ -150,9 +150,9 @@ def _test(script: str) -> None:
     except subprocess.TimeoutExpired:
         raise EngineError(f"slurm: sbatch has not answered within {COMMAND} s") from None
     if tried.returncode:
-        lines = [line for line in tried.stderr.splitlines() if line.strip()] or [
-            f"sbatch ended with {tried.returncode}"
-        ]
+        # After a wrong option comes a hint of how to ask for help, without sbatch's name before it.
+        lines = [line for line in tried.stderr.splitlines() if line.startswith("sbatch:")]
+        lines = lines or [f"sbatch ended with {tried.returncode}"]
         raise EngineError(f"slurm: {lines[-1].strip()}")
 
 
