@@ -124,7 +124,7 @@ BAD = {
     "no such study": (["run", "quickstrat"], "did you mean 'quickstart'?"),
     "no such file": (["check", "there/is/none.toml"], "no such file or study"),
     "a bad key": (["run", "bad.toml"], "bad.toml: system.dim: 0 is not allowed; allowed: an integer >= 1 and <= 12"),
-    "unknown engine": (["run", "tiny.toml", "--on", "locla"], "--on: unknown engine 'locla'; allowed: local"),
+    "unknown engine": (["run", "tiny.toml", "--on", "locla"], "--on: unknown engine 'locla'; allowed: address, kubernetes, local"),
     "an engine that has not come": (["run", "tiny.toml", "--on", "slurm"], "--on: unknown engine 'slurm'"),
     "workers": (["run", "tiny.toml", "--workers", "0"], "--workers: 0 is not allowed"),
     "part": (["run", "tiny.toml", "--part", "3/2"], "--part: 3/2 is not allowed"),
