@@ -1,4 +1,4 @@
-"""What would tell laws apart that the replicates leave undecided. Pure."""
+"""Which law is named, and what would tell laws apart that the replicates leave undecided. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,27 @@ from mfstudy.ensemble import Floats
 from mfstudy.means import Means
 from mfstudy.regression import least_squares
 
+_FALSE = 0.05  # sweeps without a logarithm of which one is named
 _POWER = 0.9  # probability with which the advice is to decide
 _FARTHEST = 12  # further sizes that are tried
 _SAME = 1e-8  # distance of laws that no sweep tells apart
 _MOST = 1e4  # times the replicates that there are, above which the advice is none
+
+
+def named_among(candidates: Sequence[Candidate], means: Means) -> Candidate:
+    """Return the law of most weight; one with a logarithm only where at most 5 % of sweeps without would show it.
+
+    Where a law without is the truth, the difference of the chi^2 is normal about -d with deviation 2 d^{1/2}, d the
+    noncentrality of the other's test: Neyman and Pearson's test of one simple hypothesis against another.
+    """
+    best = max(candidates, key=lambda each: each.weight)
+    plain = [each for each in candidates if each.law.log_power == 0 and each.weight > PLAUSIBLE]
+    if best.law.log_power == 0 or not plain:
+        return best
+    other = max(plain, key=lambda each: each.weight)
+    apart = _distance(other.fitted, best, means.sizes, means.white)
+    limit = -2 * float(special.ndtri(_FALSE)) * np.sqrt(apart) - apart
+    return best if other.chi2 - best.chi2 > limit else other
 
 
 def replicates_factor(best: Candidate, rivals: Sequence[Candidate], means: Means) -> float | None:

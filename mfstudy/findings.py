@@ -24,7 +24,7 @@ def sentences(fit: Fit, best: Candidate, plausible: Sequence[Candidate], misfit:
     ----------
     fit : Fit
     best : Candidate
-        Of the largest weight.
+        The law that is named.
     plausible : sequence of Candidate
     misfit : bool
         Whether it does not describe the means.

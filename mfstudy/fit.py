@@ -19,7 +19,7 @@ from mfstudy.candidates import (
     unexplained,
     weighted,
 )
-from mfstudy.decisive import largest_size, replicates_factor
+from mfstudy.decisive import largest_size, named_among, replicates_factor
 from mfstudy.ensemble import Floats
 from mfstudy.exponents import effective_exponent
 from mfstudy.findings import sentences
@@ -49,9 +49,9 @@ class Fit:
     ----------
     verdict : str
         "rate"; "undecided" where plausible laws disagree on the log, or one has its power of N outside the interval
-        of the heaviest, or none describes the means; "zero" for values all identically zero; "not-measurable" with
-        the reason in `text`. In the last two no number is given. Plausible are laws of AICc weight above 5 %, and
-        those of two terms that the means do not reject.
+        of the one that is named, or none describes the means; "zero" for values all identically zero;
+        "not-measurable" with the reason in `text`. In the last two no number is given. Plausible are laws of AICc
+        weight above 5 %, and those of two terms that the means do not reject.
     text : str
         A few sentences to cite.
     sizes, mean, standard_error : (n,) arrays
@@ -306,7 +306,7 @@ def _infer(
         present = np.arange(replicates.max())[None, :] < replicates[:, None]
         return _not_measurable(reason, means.sizes, means.mean, present, error)
     candidates = weighted(fitted, len(means.sizes))
-    best = max(candidates, key=lambda candidate: candidate.weight)
+    best = named_among(candidates, means)
     plausible = plausible_among(candidates, means)
     rivals = rivals_of(best, plausible)
     misfit = unexplained(best, means, systematic)
