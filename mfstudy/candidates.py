@@ -50,8 +50,9 @@ def fit_law(law: RateLaw, means: Means, systematic: Floats) -> Candidate:
         Bounds on what the means are off, in their unit.
     """
     first, powers = least_squares(law, means.sizes, means.mean[None], means.white)
-    chi2 = float(np.sum((means.white @ (means.mean - _fitted(law, means, first, powers))) ** 2))
-    white = _reweighted(means, _fitted(law, means, first, powers))
+    closest = _fitted(law, means, first, powers)
+    chi2 = float(np.sum((means.white @ (means.mean - closest)) ** 2))
+    white = _reweighted(means, closest)
     coefficients, exponent = least_squares(law, means.sizes, means.mean[None], white)
     # A pinned law is where its twin starts: that of a second-term law may have more than one minimum.
     start = float(exponent[0])
