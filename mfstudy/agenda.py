@@ -7,6 +7,7 @@ suspected: it is tried again by itself, after all others, and given up when it f
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -64,6 +65,9 @@ class Agenda:
         How many work at the same time.
     suspects : collection of Block
         Those among the blocks that an earlier run has given up.
+    order : random.Random, optional
+        Shuffles the blocks of each point. Two drivers that go through a store in the same order stay side by side and
+        compute everything twice; each in its own, they share the work.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Agenda:
         timed: dict[Point, float],
         workers: int = 1,
         suspects: Iterable[Block] = (),
+        order: random.Random | None = None,
     ) -> None:
         self._seconds, self._timed, self._workers = seconds, timed, workers
         self._timings = {point: deque([value], TIMINGS) for point, value in timed.items()}
@@ -86,6 +91,9 @@ class Agenda:
                 self._last.append(block)
             else:
                 self._left.setdefault(block.point, deque()).append(block)
+        if order:
+            for run in self._left.values():
+                order.shuffle(run)
 
     @property
     def seconds_left(self) -> float:

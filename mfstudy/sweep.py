@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -160,7 +161,9 @@ def _agenda(drive: Drive, part: tuple[int, int] | None, hire: Callable[[list[Blo
     if hire:
         hire(todo)
     ready = drive.prepare({block.point for block in todo})
-    return Agenda((b for b in todo if b.point in ready), seconds, known, state.workers, store.poisoned())
+    blocks = (block for block in todo if block.point in ready)
+    order = random.Random() if part is None else None  # parts have nothing in common that they could do twice
+    return Agenda(blocks, seconds, known, state.workers, store.poisoned(), order)
 
 
 def _hire(

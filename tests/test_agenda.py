@@ -1,6 +1,7 @@
 """The agenda: tasks of about equal cost whatever was predicted, and who is suspected of what."""
 
 import random
+from collections import deque
 
 import pytest
 
@@ -69,6 +70,27 @@ def test_a_wrong_guess_does_not_last(guess):
     assert max(seconds) <= rules.LONGEST + 1
     assert sum(spent < rules.LEAST / 2 for spent in seconds) <= rules.TIMINGS
     assert len(seconds) < 500 / 4
+
+
+@pytest.mark.parametrize(("seeds", "least", "most"), [((None, None), 2.0, 2.0), ((1, 2), 1.0, 1.05)])
+def test_two_drivers_share_the_work(seeds, least, most):
+    """They go side by side and skip what is stored: in the same order all is computed twice, in their own little is."""
+    todo, timed = blocks(400, (100, 300)), {Point(size): 0.05 for size in (100, 300)}
+    left = []
+    for seed in seeds:
+        agenda = Agenda(todo, timed.__getitem__, timed, order=seed and random.Random(seed))
+        left.append(deque(block for _, some in worked(agenda, {100: 0.05, 300: 0.05}) for block in some))
+    stored, computed = set(), 0
+    while any(left):
+        at = []
+        for one in left:
+            while one and one[0] in stored:
+                one.popleft()
+            at += [one.popleft()] if one else []
+        stored |= set(at)
+        computed += len(at)
+    assert stored == set(todo)
+    assert least <= computed / len(todo) <= most
 
 
 def test_what_is_compiled_in_first_blocks_is_not_taken_for_their_cost():

@@ -132,7 +132,7 @@ def let_go(outside):
 @pytest.fixture(scope="module")
 def crew(outside):
     """A worker in a process of its own, started once."""
-    with cluster.connect("local", 1) as crew:
+    with cluster.connect(cluster.find("local"), 1, list) as crew:
         yield crew
 
 
@@ -140,7 +140,7 @@ def crew(outside):
 def one_worker(crew, monkeypatch):
     """Runs with one worker find the one that is there: starting and stopping it is not what these tests are about."""
     start = cluster.connect
-    monkeypatch.setattr(cluster, "connect", lambda on, n: nullcontext(crew) if n == 1 else start(on, n))
+    monkeypatch.setattr(cluster, "connect", lambda on, n, admit: nullcontext(crew) if n == 1 else start(on, n, admit))
 
 
 def computed(tmp_path, text, name, **options):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Security
 from distributed.system import MEMORY_LIMIT
 from distributed.utils import silence_logging_cmgr
+from distributed.versions import VersionMismatchWarning
 
 from mfstudy.components import InputError
 
@@ -113,7 +115,9 @@ def existing(address: str, security: Security | None) -> Iterator[Client]:
     """
     with settings():
         try:
-            client = Client(address, security=security, timeout=ANSWER)
+            with warnings.catch_warnings():  # Dask's table of versions: admission says in one line what differs
+                warnings.simplefilter("ignore", VersionMismatchWarning)
+                client = Client(address, security=security, timeout=ANSWER)
         except (OSError, ValueError, RuntimeError) as error:
             raise EngineError(f"{address}: {reason(error)}") from error
         with client:

@@ -36,7 +36,7 @@ class Threads:
 
     @contextmanager
     def workers(self, count: int) -> Iterator[Workers]:
-        """Give one worker of so many threads; no port but the dashboard's is opened."""
+        """Give one worker of so many threads; ports are opened on loopback only, for dashboards."""
         with (
             private(None) as (scratch, _),
             _workers.scheduler(
@@ -47,7 +47,7 @@ class Threads:
                 threads_per_worker=count,
                 memory_limit=0,
                 local_directory=str(scratch),
-                worker_dashboard_address=None,
+                worker_dashboard_address="127.0.0.1:0",
             ) as cluster,
             Client(cluster) as client,
         ):
