@@ -25,6 +25,7 @@ from mfstudy.observables import estimates, stored_fields
 from mfstudy.rates import RateLaw
 from mfstudy.stated import Stated
 from mfstudy.statements import by_bound, by_rate
+from mfstudy.store._schema import sealed
 from mfstudy.study import parse
 from mfstudy.theorems import ZERO, Claim, Explicit, Subject
 from mfstudy.theorems.dyadic import dyadic, partition
@@ -316,7 +317,7 @@ def test_a_bound_that_is_lowered_is_violated(tiny_results):
     for claim in table["attributes"]["theorems"]:
         if claim["bound"]:
             claim["bound"]["log10"] -= 2
-    path.write_text(json.dumps(table))
+    path.write_text(json.dumps({**table, "attributes": sealed(table["attributes"])}))
     lowered = mfstudy.open(tiny_results.store.path)
     (found,) = [b for b in lowered.bounds(*lowered.fits[0]) if b.theorem == "Dyadic partition"]
     assert found.holds is False

@@ -76,11 +76,11 @@ def chunks(store):
 
 
 @contextmanager
-def driver(study, store, *options, **environment):
+def driver(study, store, *options, cwd=None, **environment):
     """Run a sweep in a process of its own, ended on leaving; text of its standard error by `communicate`."""
     words = [sys.executable, "-m", "mfstudy", "run", str(study), "--store", str(store), *map(str, options)]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(words, cwd=Path(store).parent, env={**os.environ, **environment}, **pipes)
+    process = subprocess.Popen(words, cwd=cwd or Path(store).parent, env={**os.environ, **environment}, **pipes)
     try:
         yield process
     finally:
