@@ -43,6 +43,16 @@ replicates = 32
 LONG = TINY.replace("dim = 1", "dim = 2").replace("[10, 30, 100, 300]", "[50, 100, 200]").replace("= 32", "= 128")
 
 
+def pytest_xdist_auto_num_workers():
+    """One more than the cores: many tests wait for processes of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that wait most, beside which the others compute."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
 @pytest.fixture(autouse=True)
 def strict_floats():
     """Invalid operations are errors: a NaN must be made on purpose."""

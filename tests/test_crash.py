@@ -17,6 +17,8 @@ from mfstudy.store import DamagedError, Inspection, Store
 from mfstudy.study import parse
 from mfstudy.sweep import DiskError
 
+pytestmark = pytest.mark.waits
+
 HERE = Path(__file__).parent
 
 

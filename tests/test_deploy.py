@@ -13,6 +13,8 @@ import mfstudy
 from conftest import TINY
 from mfstudy.study import parse
 
+pytestmark = pytest.mark.waits
+
 DEPLOY = Path(__file__).parent.parent / "deploy"
 UNITS = ("mfstudy-deepen@.service", "mfstudy-deepen@.timer")
 MFSTUDY = Path(sys.executable).parent / "mfstudy"

@@ -1,10 +1,12 @@
 """A real Slurm: workers as jobs over TLS, job arrays without Dask; the bytes of an undisturbed run, whatever ends."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from distributed import Client, Security
 
@@ -13,6 +15,8 @@ from conftest import contents
 from lanes import chunks, driver, listening, stored, until
 from lanes.slurm import slurm
 from mfstudy import cluster
+
+pytestmark = pytest.mark.waits
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 
@@ -98,13 +102,27 @@ def test_jobs_shorter_than_the_run(lane, environment, long_file, long_bytes, tmp
     assert contents(store) == long_bytes
 
 
-def test_a_job_array_needs_no_dask(lane, environment, long_file, long_bytes, tmp_path):
-    store, where = tmp_path / "store", environment()
-    where |= {"MFSTUDY": str(Path(sys.executable).parent / "mfstudy")}
-    words = ["sbatch", "--parsable", "--array=1-3", f"--output={tmp_path}/%a.log", "--mem=500M"]
-    words += [str(DEPLOY / "slurm/array.sbatch"), str(long_file), str(store)]
-    ended = subprocess.run(words, env=where, capture_output=True, text=True, check=True)
-    array = ended.stdout.strip()
+@pytest.fixture
+def submitted(lane, environment, tmp_path):
+    """Submit one of the scripts in deploy/slurm with more options of sbatch; return the job's id."""
+    where = environment() | {"MFSTUDY": str(Path(sys.executable).parent / "mfstudy")}
+
+    def submit(script, *words, options=()):
+        command = ["sbatch", "--parsable", f"--output={tmp_path}/%a.log", "--mem=500M", *options]
+        command += [str(DEPLOY / "slurm" / script), *map(str, words)]
+        return subprocess.run(command, env=where, capture_output=True, text=True, check=True).stdout.strip()
+
+    return submit
+
+
+def states(lane, job):
+    """Return the state of each element of a job."""
+    return re.findall(r"JobState=(\w+)", lane("scontrol", "show", "job", job))
+
+
+def test_a_job_array_needs_no_dask(lane, submitted, long_file, long_bytes, tmp_path):
+    store = tmp_path / "store"
+    array = submitted("array.sbatch", long_file, store, options=["--array=1-3"])
     until(lambda: len(chunks(store)) >= 2, "two blocks stored")
     victim = lane.jobs()[0]
     assert victim.startswith(f"{array}_")
@@ -114,6 +132,33 @@ def test_a_job_array_needs_no_dask(lane, environment, long_file, long_bytes, tmp
     logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
     assert contents(store) == long_bytes, logs
     assert all("Dask" not in text for text in logs.values())
+
+
+def test_walltime_ends_an_array(lane, submitted, long_file, long_bytes, tmp_path):
+    """Slurm's shortest limit is a minute; the elements stand still until it is over."""
+    store = tmp_path / "store"
+    array = submitted("array.sbatch", long_file, store, options=["--array=1-2", "--time=1"])
+    until(lambda: len(chunks(store)) >= 2, "two blocks stored")
+    for process in psutil.process_iter(["cmdline"]):
+        if str(store) in (words := process.info["cmdline"] or []) and "--part" in words:
+            process.suspend()
+    until(lambda: states(lane, array) == ["TIMEOUT"] * 2, "Slurm ends both")
+    assert 2 <= len(chunks(store)) < len([key for key in long_bytes if "/c." in key])
+    submitted("array.sbatch", long_file, store, options=["--array=1-2"])
+    until(lambda: not lane.jobs("R,PD,CG"), "the second array's end")
+    assert contents(store) == long_bytes
+
+
+def test_a_driver_that_slurm_signals_is_requeued(lane, submitted, long_file, long_bytes, tmp_path):
+    """As at the end of its time; it submits its workers itself."""
+    store = tmp_path / "store"
+    job = submitted("driver.sbatch", long_file, store, "lane")
+    until(lambda: len(chunks(store)) >= 2, "two blocks stored")
+    lane("scancel", "--batch", "--signal=TERM", job)
+    until(lambda: states(lane, job) == ["COMPLETED"], "its end")
+    assert "Restarts=1" in lane("scontrol", "show", "job", job)
+    assert "ended from outside; run the same command again" in "".join(p.read_text() for p in tmp_path.glob("*.log"))
+    assert contents(store) == long_bytes
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from lanes import driver, listening, stored, until
 from lanes.sshd import sshd
 from mfstudy import cluster
 
+pytestmark = pytest.mark.waits
+
 ENGINES = """
 [engine.ssh]
 hosts = ["127.0.0.1"]

@@ -12,6 +12,8 @@ from lanes.swift import swift
 from mfstudy.store import compact
 from mfstudy.verify import verify
 
+pytestmark = pytest.mark.waits
+
 
 @pytest.fixture(scope="module")
 def bucket():

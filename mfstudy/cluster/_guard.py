@@ -64,7 +64,7 @@ def guarded(crew: Workers, admit: Callable[[], None]) -> Iterator[Workers]:
     try:
         yield replace(crew, alive=alive)
     finally:
-        if crew.client.status == "running":
+        if crew.alive():  # else this would wait for ever
             with contextlib.suppress(OSError, ValueError):
                 crew.client.unregister_worker_plugin(topic)
 

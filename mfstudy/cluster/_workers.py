@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
@@ -29,8 +32,8 @@ ONE_THREAD = dict.fromkeys(
 )
 #: Seconds that a worker looks for its scheduler.
 DEATH_TIMEOUT = 60
-#: Seconds that an existing scheduler has to answer.
-ANSWER = 15
+#: Seconds that an existing scheduler has to answer at first, and between two questions later.
+ANSWER, PROBE = 15, 1.0
 
 _SETTINGS = {
     # The driver decides what is tried again when a worker is lost; a worker has one task, and the scheduler the others.
@@ -102,6 +105,28 @@ def scheduler(
             raise EngineError(f"the scheduler cannot listen on {host}: {reason(error)}") from error
         with cluster:
             yield cluster
+
+
+class Answering:
+    """Whether the scheduler of a client answers; a connection to one that is cut off or stands still looks open."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.asked = time.monotonic()
+        self.answer: Future[Any] | None = None
+
+    def __call__(self) -> bool:
+        """Ask again every `PROBE` seconds; return whether it is not overdue."""
+        if self.client.status != "running":
+            return False
+        if self.answer is not None and not self.answer.done():
+            return time.monotonic() - self.asked < PROBE
+        fine = self.answer is None or self.answer.exception() is None
+        if time.monotonic() - self.asked >= PROBE:
+            question = self.client.scheduler.identity(n_workers=0)
+            self.answer = asyncio.run_coroutine_threadsafe(question, self.client.loop.asyncio_loop)
+            self.asked = time.monotonic()
+        return fine
 
 
 @contextmanager

@@ -80,4 +80,4 @@ class Address:
         with _workers.existing(self.address, security) as client:
             _workers.wait(client, lambda: None, PATIENCE)
             threads = sum(worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
-            yield Workers(client, lambda: bool(client.status == "running"), max(1, min(threads, count)))
+            yield Workers(client, _workers.Answering(client), max(1, min(threads, count)))

@@ -86,7 +86,7 @@ class Kubernetes:
             self._create(name, tls, count, created)
             client = self._connected(name, tls, created)
             _workers.wait(client, lambda: None, math.inf)
-            yield Workers(client, lambda: bool(client.status == "running"), count)
+            yield Workers(client, _workers.Answering(client), count)
 
     def address(self, name: str) -> str:
         """Return where a cluster's scheduler listens, inside Kubernetes."""

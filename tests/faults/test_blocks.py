@@ -14,6 +14,8 @@ from mfstudy.store import Store
 from mfstudy.streams import Purpose, stream
 from mfstudy.study import Block, Point, parse
 
+pytestmark = pytest.mark.waits
+
 GUILTY = {"raises": (300, 40), "crashes": (100, 70), "memory-error": (30, 100), "hoards": (100, 200)}
 LINES = {
     "raises": "ZeroDivisionError: no distance today",

@@ -55,6 +55,8 @@ def test_the_disk_becomes_read_only(study, undisturbed, tmp_path):
 
 FAULTY_DISK = """
 import errno, os
+
+pytestmark = pytest.mark.waits
 rename, count = os.replace, 0
 def replace(source, target, *rest, **more):
     global count

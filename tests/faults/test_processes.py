@@ -136,6 +136,8 @@ from pathlib import Path
 from mfstudy.store import Store
 from mfstudy.study import Block, Point
 from mfstudy import worker
+
+pytestmark = pytest.mark.waits
 path, folder, me, other = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 held = Store.holds
 def together(self, block):
