@@ -21,7 +21,7 @@ from mfstudy.cluster import Workers
 #: Jobs in flight for each worker: one that runs, one that waits; the scheduler and the driver stay small.
 WINDOW = 2
 #: Seconds without a scheduler, or without workers, after which the run gives up, to be run again.
-PATIENCE = 8.0
+PATIENCE = 7.0
 
 What = TypeVar("What")
 
