@@ -5,12 +5,12 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import psutil
 
 import mfstudy
 from conftest import TINY, contents
+from lanes import chunks
 
 #: 64 blocks of about 50 ms.
 TEXT = TINY.replace("p = 2", 'p = 2\ndistance = {kind = "outside_lab.faulty"}').replace("= 32", "= 256")
@@ -51,10 +51,6 @@ def workers(process):
             if any("spawn_main" in word for word in member.cmdline()):
                 found.append(member)
     return found
-
-
-def chunks(store):
-    return sorted(path for path in Path(store).glob("record/*/c.*") if path.suffix != ".partial")
 
 
 def until(happened, process=None, timeout=400):

@@ -15,7 +15,6 @@ from mfstudy.streams import Purpose, stream
 from mfstudy.study import Block, Point, parse
 
 pytestmark = pytest.mark.waits
-
 GUILTY = {"raises": (300, 40), "crashes": (100, 70), "memory-error": (30, 100), "hoards": (100, 200)}
 LINES = {
     "raises": "ZeroDivisionError: no distance today",

@@ -8,9 +8,12 @@ import pytest
 
 import mfstudy
 from conftest import contents
-from faults.runs import TOTAL, chunks, driver, ended, settled
+from faults.runs import TOTAL, driver, ended, settled
+from lanes import chunks
 from mfstudy.store import Store
 from mfstudy.study import Block, Point
+
+pytestmark = pytest.mark.waits
 
 
 @contextmanager
@@ -55,8 +58,6 @@ def test_the_disk_becomes_read_only(study, undisturbed, tmp_path):
 
 FAULTY_DISK = """
 import errno, os
-
-pytestmark = pytest.mark.waits
 rename, count = os.replace, 0
 def replace(source, target, *rest, **more):
     global count

@@ -11,9 +11,12 @@ import psutil
 import pytest
 
 from conftest import contents
-from faults.runs import TEXT, TOTAL, chunks, counted_once, driver, ended, family, settled, until, workers
+from faults.runs import TEXT, TOTAL, counted_once, driver, ended, family, settled, until, workers
+from lanes import chunks
 from mfstudy.store import Store
 from mfstudy.study import parse
+
+pytestmark = pytest.mark.waits
 
 
 def test_a_worker_is_killed_again_and_again(study, store, undisturbed):
@@ -136,8 +139,6 @@ from pathlib import Path
 from mfstudy.store import Store
 from mfstudy.study import Block, Point
 from mfstudy import worker
-
-pytestmark = pytest.mark.waits
 path, folder, me, other = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
 held = Store.holds
 def together(self, block):
