@@ -58,8 +58,8 @@ def means_intervals(means: Means, table: Floats) -> Floats:
 
 
 def _binomial_quantile(level: float, count: int) -> int:
-    """Return the least k with P(B <= k) >= level for B of `count` fair coins; scipy.stats takes half a second to load."""
-    above = max(math.ceil(special.bdtrik(level, count, 0.5)), 0)
+    """Return the least k with P(B <= k) >= level for B of `count` fair coins, without half a second of scipy.stats."""
+    above: int = max(math.ceil(special.bdtrik(level, count, 0.5)), 0)
     return above - 1 if above and special.bdtr(above - 1, count, 0.5) >= level else above
 
 
